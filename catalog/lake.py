@@ -1,0 +1,467 @@
+"""Where the lake lies and how it is read and written. What it holds is declared in catalog/tables.py.
+
+A lake is a folder:
+
+    catalog.sqlite   the DuckLake catalogue: snapshots, files, views and macros (or a PostgreSQL database)
+    tables/          the Parquet files, one folder a table and in it one a corpus
+    stems/           FLAC files, by track
+    index/           FAISS indexes
+    models/          checkpoints that a user adds
+
+Readers attach the catalogue read-only and see whole snapshots. Writers take a lock for the length of one transaction,
+so that what they check is still true when they commit.
+
+Reference: DuckLake 1.0 specification, https://ducklake.select/docs/stable/
+"""
+
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from catalog.errors import BadQuery, LakeNotFound, UnknownId, UnwritableLake
+from catalog.tables import BY_NAME, DATA_FILES, TABLES
+from catalog.views import load_views
+
+DEFAULT_LAKE = Path("data/lake")
+BUSY_TIMEOUT_MS = 60_000
+SNAPSHOT_RETENTION = timedelta(days=7)
+
+
+def connect(
+    lake: str | Path = DEFAULT_LAKE, catalog: str | None = None, snapshot: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open the lake read-only in DuckDB, with its tables, views and macros in the search path.
+
+    Args:
+        lake: The lake's folder.
+        catalog: The catalogue when it is not the folder's own, such as `postgres:dbname=midime host=db`.
+        snapshot: A snapshot to travel to; the newest by default.
+
+    Raises:
+        LakeNotFound: There is no lake in the folder.
+    """
+    folder = Path(lake)
+    if catalog is None and not (folder / "catalog.sqlite").is_file():
+        raise LakeNotFound(f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}")
+    options = ["READ_ONLY"] + ([f"SNAPSHOT_VERSION {int(snapshot)}"] if snapshot is not None else [])
+    return _attach(folder, catalog, options)
+
+
+class Lake:
+    """A lake open for writing. Use one in one thread; open another for another thread."""
+
+    def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection):
+        self.folder = folder
+        self.connection = connection
+
+    @classmethod
+    def open(cls, lake: str | Path = DEFAULT_LAKE, catalog: str | None = None) -> "Lake":
+        """Open a lake for writing, and make it when there is none.
+
+        Raises:
+            UnwritableLake: The folder cannot be made or written.
+        """
+        folder = Path(lake)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "tables").mkdir(exist_ok=True)
+            with (folder / ".writer.lock").open("a"):
+                pass
+        except OSError as error:
+            raise UnwritableLake(f"The lake {folder} cannot be written: {error.strerror}.") from error
+        with _locked(folder):
+            try:
+                connection = _attach(folder, catalog, [])
+                _declare(connection)
+            except duckdb.Error as error:
+                raise UnwritableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
+        return cls(folder, connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> "Lake":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def query(self, sql: str, parameters: Sequence | Mapping | None = None) -> pa.Table:
+        """The answer to a SELECT as an Arrow table; identifiers come as text."""
+        return read_arrow(self.connection, sql, parameters)
+
+    @property
+    def snapshot(self) -> int:
+        """The newest snapshot."""
+        return newest_snapshot(self.connection)
+
+    @contextmanager
+    def transaction(self, message: str, extra: Mapping[str, object] | None = None) -> Iterator["Transaction"]:
+        """All changes inside become visible together, or none does.
+
+        Holds the writer's lock, so that what is read inside is still true at the commit. `message` and `extra` (as
+        JSON) are kept with the snapshot.
+        """
+        with _locked(self.folder):
+            self.connection.execute("BEGIN")
+            try:
+                yield Transaction(self.connection)
+                self.connection.execute(
+                    "CALL lake.set_commit_message('midime', ?, extra_info => ?)", [message, json.dumps(extra or {})]
+                )
+                self.connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(self.connection)
+                raise
+            self._record_files()
+
+    def compact(self, retention: timedelta = SNAPSHOT_RETENTION) -> dict[str, int]:
+        """Merge small files, drop deleted rows, forget snapshots older than the retention and their files.
+
+        Returns:
+            How many files there were before and after, and how many snapshots were forgotten.
+        """
+        with _locked(self.folder):
+            before = len(self._list_files())
+            self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
+            self.connection.execute("CALL ducklake_merge_adjacent_files('lake')")
+            for table in TABLES:
+                self.connection.execute(f"CALL ducklake_rewrite_data_files('lake', '{table.name}')")
+            expired = self._forget_snapshots(retention)
+            self._record_files()
+            return {"files_before": before, "files_after": len(self._list_files()), "snapshots_forgotten": expired}
+
+    def verify(self) -> list[str]:
+        """Check every committed file against its record, and every reference; a sentence for each problem."""
+        problems = [problem for record in self._recorded_files() for problem in self._check_file(*record)]
+        recorded = {uri for uri, *_ in self._recorded_files()}
+        problems += [
+            f"{uri} is in the lake but has no record."
+            for uri, table in self._list_files().items()
+            if uri not in recorded and table != DATA_FILES.name
+        ]
+        for table in TABLES:
+            problems += self._check_table(table.name)
+        return problems + list(self._check_stems())
+
+    def purge_tracks(self, track_ids: Sequence[str]) -> dict[str, int]:
+        """Remove every trace of these tracks: rows, stems, index entries, and the snapshots that still hold them.
+
+        Indexes that may hold the tracks' vectors are removed as well; the next nightly run builds them again.
+
+        Returns:
+            Rows removed from each table, and files removed.
+
+        Raises:
+            UnknownId: A track that the lake does not hold.
+        """
+        ids = list(dict.fromkeys(track_ids))
+        self._require_tracks(ids)
+        removed = {}
+        with self.transaction("purge", {"tracks": len(ids)}) as change:
+            uris = change.values("SELECT uri FROM files WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids])
+            hashes = change.values("SELECT file_hash FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids])
+            patterns = change.values(
+                "SELECT pattern_id::VARCHAR FROM patterns WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids]
+            )
+            stems = change.values(
+                "SELECT uri FROM stems WHERE uri IS NOT NULL AND track_id IN (SELECT unnest(?::UUID[]))", [ids]
+            )
+            indexes = change.values("SELECT uri FROM index_versions", []) if patterns else []
+            for table in TABLES:
+                count = 0
+                for column in table.columns:
+                    if column.startswith("track_id"):
+                        count += change.delete(table.name, column, ids)
+                    elif column.startswith("pattern_id"):
+                        count += change.delete(table.name, column, patterns)
+                if table.name == "rejects":
+                    count += change.delete("rejects", "uri", uris) + change.delete("rejects", "file_hash", hashes)
+                if table.name == "index_versions" and indexes:
+                    count += change.delete("index_versions", "uri", indexes)
+                removed[table.name] = count
+        with _locked(self.folder):
+            removed["stem_files"] = sum(self._remove(uri) for uri in stems)
+            removed["index_files"] = sum(self._remove(uri) for uri in indexes)
+            for table in TABLES:
+                self.connection.execute(
+                    f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
+                )
+            self._forget_snapshots(timedelta(0))
+            self._record_files()
+        return removed
+
+    def _require_tracks(self, ids: list[str]) -> None:
+        try:
+            known = self.query(
+                "SELECT track_id::VARCHAR AS track_id FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids]
+            )["track_id"].to_pylist()
+        except duckdb.ConversionException as error:
+            raise UnknownId(f"{ids[0]} is not a track identifier (a UUID).") from error
+        missing = [track for track in ids if track not in known]
+        if missing:
+            raise UnknownId(f"The lake holds no track {missing[0]}.")
+
+    def _remove(self, uri: str) -> bool:
+        path = self.folder / uri
+        path.unlink(missing_ok=True)
+        parent = path.parent
+        while parent != self.folder and not any(parent.iterdir()):
+            parent.rmdir()
+            parent = parent.parent
+        return True
+
+    def _forget_snapshots(self, retention: timedelta) -> int:
+        before = datetime.now(UTC) - retention
+        expired = self.connection.execute(
+            "CALL ducklake_expire_snapshots('lake', older_than => ?::TIMESTAMPTZ)", [before]
+        ).fetchall()
+        if retention:
+            self.connection.execute("CALL ducklake_cleanup_old_files('lake', older_than => ?::TIMESTAMPTZ)", [before])
+        else:
+            self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
+        return len(expired)
+
+    def _list_files(self) -> dict[str, str]:
+        """Every Parquet file of the newest snapshot: its place relative to the lake, and its table."""
+        files = {}
+        for table in TABLES:
+            for (path,) in self.connection.execute(
+                f"SELECT data_file FROM ducklake_list_files('lake', '{table.name}')"
+            ).fetchall():
+                files[os.path.relpath(path, self.folder.resolve())] = table.name
+        return files
+
+    def _recorded_files(self) -> list[tuple]:
+        return self.connection.execute("SELECT uri, table_name, rows, size_bytes, sha256 FROM data_files").fetchall()
+
+    def _record_files(self) -> None:
+        """Bring `data_files` in line with the newest snapshot."""
+        current = self._list_files()
+        recorded = {uri for uri, *_ in self._recorded_files()}
+        gone = [uri for uri in recorded if uri not in current]
+        now = datetime.now(UTC)
+        new = [
+            {"uri": uri, "table_name": table, "recorded_at": now} | _measure_file(self.folder / uri)
+            for uri, table in current.items()
+            if uri not in recorded and table != DATA_FILES.name
+        ]
+        if not gone and not new:
+            return
+        self.connection.execute("BEGIN")
+        change = Transaction(self.connection)
+        change.delete(DATA_FILES.name, "uri", gone)
+        change.insert(DATA_FILES.name, DATA_FILES.make_rows(new))
+        self.connection.execute("COMMIT")
+
+    def _check_file(self, uri: str, table: str, rows: int, size_bytes: int, sha256: str) -> Iterator[str]:
+        path = self.folder / uri
+        if not path.is_file():
+            yield f"{uri} of {table} is missing."
+            return
+        found = _measure_file(path)
+        if found["sha256"] != sha256:
+            yield f"{uri} of {table} has changed since it was committed."
+        if found["rows"] != rows:
+            yield f"{uri} of {table} holds {found['rows']} rows; {rows} were committed."
+
+    def _check_table(self, name: str) -> Iterator[str]:
+        table = BY_NAME[name]
+        keys = ", ".join(f'"{column}"' for column in table.key)
+        doubled = self.connection.execute(
+            f"SELECT count(*) FROM (SELECT {keys} FROM {name} GROUP BY ALL HAVING count(*) > 1)"
+        ).fetchone()[0]
+        if doubled:
+            yield f"{name} has {doubled} keys ({', '.join(table.key)}) more than once."
+        if name != "tracks" and "track_id" in table.columns:
+            lost = self.connection.execute(
+                f"SELECT count(*) FROM {name} WHERE track_id NOT IN (SELECT track_id FROM tracks)"
+            ).fetchone()[0]
+            if lost:
+                yield f"{name} has {lost} rows of unknown tracks."
+
+    def _check_stems(self) -> Iterator[str]:
+        for (uri,) in self.connection.execute("SELECT uri FROM stems WHERE uri IS NOT NULL").fetchall():
+            if not (self.folder / uri).is_file():
+                yield f"{uri} is missing."
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Changes that become visible together; see `Lake.transaction`."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Add rows of the table's Arrow schema."""
+        if len(rows):
+            self.connection.register("new_rows", rows)
+            self.connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
+            self.connection.unregister("new_rows")
+
+    def delete(self, table: str, column: str, values: Iterable) -> int:
+        """Remove the rows whose column has one of the values; how many there were."""
+        chosen = list(values)
+        if not chosen:
+            return 0
+        self.connection.register("chosen_values", pa.table({"value": chosen}))
+        sql_type = next(field.sql_type for field in BY_NAME[table].fields if field.name == column)
+        count = self.connection.execute(
+            f'DELETE FROM {table} WHERE "{column}" IN (SELECT value::{sql_type} FROM chosen_values)'
+        ).fetchone()[0]
+        self.connection.unregister("chosen_values")
+        return count
+
+    def clear(self, table: str) -> None:
+        """Remove every row."""
+        self.connection.execute(f"DELETE FROM {table}")
+
+    def upsert(self, table: str, rows: pa.Table) -> None:
+        """Replace the rows with the same key; the key has one column."""
+        (key,) = BY_NAME[table].key
+        self.delete(table, key, rows[key].to_pylist())
+        self.insert(table, rows)
+
+    def values(self, sql: str, parameters: Sequence) -> list:
+        """The first column of the answer."""
+        return [row[0] for row in self.connection.execute(sql, parameters).fetchall()]
+
+
+def read_arrow(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence | Mapping | None = None
+) -> pa.Table:
+    """The answer to a query as an Arrow table, with identifiers as text.
+
+    Raises:
+        BadQuery: DuckDB cannot run it; the message is DuckDB's own.
+    """
+    try:
+        answer = connection.execute(sql, parameters) if parameters is not None else connection.execute(sql)
+        table = answer.to_arrow_table()
+    except duckdb.Error as error:
+        raise BadQuery(str(error).strip()) from error
+    for index, column in enumerate(table.schema):
+        if isinstance(column.type, pa.UuidType):
+            text = pa.array([str(value) if value else None for value in table[index].to_pylist()], pa.string())
+            table = table.set_column(index, column.name, text)
+    return table
+
+
+def newest_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
+    """The snapshot that the connection reads."""
+    return connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()[0]
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
+    """Load DuckDB extensions from their installed wheels, so that nothing is downloaded.
+
+    Raises:
+        UnwritableLake: The wheel of an extension is not installed in DuckDB's version.
+    """
+    for name in names:
+        package = importlib.import_module(f"duckdb_extension_{name}")
+        path = Path(package.__file__).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        if not path.is_file():
+            raise UnwritableLake(
+                f"The package duckdb-extension-{name.replace('_', '-')} does not fit DuckDB {duckdb.__version__}: "
+                "install both in one version."
+            )
+        connection.execute(f"LOAD '{path}'")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _attach(folder: Path, catalog: str | None, options: list[str]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    connection.execute("SET TimeZone = 'UTC'")
+    kind = catalog.split(":", 1)[0] if catalog else "sqlite"
+    load_extensions(connection, f"{kind}_scanner", "ducklake")
+    if kind == "sqlite":
+        catalog = f"sqlite:{folder.resolve() / 'catalog.sqlite'}"
+        options = [*options, f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}", "META_JOURNAL_MODE 'WAL'"]
+    data_path = f"DATA_PATH '{_escape(str(folder.resolve() / 'tables'))}/', OVERRIDE_DATA_PATH true"
+    connection.execute(f"ATTACH 'ducklake:{_escape(catalog)}' AS lake ({', '.join([data_path, *options])})")
+    connection.execute("USE lake")
+    return connection
+
+
+def _declare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the lake's tables, columns, comments, views and macros in line with their declarations."""
+    columns = {}
+    for table, column in connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake'"
+    ).fetchall():
+        columns.setdefault(table, set()).add(column)
+    fingerprint = hashlib.sha256(repr((TABLES, load_views())).encode()).hexdigest()
+    newest = connection.execute(
+        "SELECT count(*) FROM lake.snapshots() WHERE commit_message = ?", [f"declare {fingerprint}"]
+    ).fetchone()[0]
+    if newest and all(table.name in columns for table in TABLES):
+        return
+    connection.execute("BEGIN")
+    try:
+        for table in TABLES:
+            if table.name not in columns:
+                statements = table.create_sql()
+            else:
+                statements = [
+                    f'ALTER TABLE {table.name} ADD COLUMN "{field.name}" {field.sql_type}'
+                    for field in table.fields
+                    if field.name not in columns[table.name]
+                ] + table.comment_sql()
+            for statement in statements:
+                connection.execute(statement)
+        for statement in load_views():
+            connection.execute(statement)
+        connection.execute("CALL lake.set_commit_message('midime', ?)", [f"declare {fingerprint}"])
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lake's writer lock; the system frees it when the process dies."""
+    with (folder / ".writer.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:  # DuckDB has rolled back by itself
+        return
+
+
+def _measure_file(path: Path) -> dict:
+    import pyarrow.parquet as pq
+
+    return {
+        "rows": pq.ParquetFile(path).metadata.num_rows,
+        "size_bytes": path.stat().st_size,
+        "sha256": hash_file(path),
+    }
+
+
+def _escape(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
