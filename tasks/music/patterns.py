@@ -1,0 +1,222 @@
+"""The drum pattern of a section: its hits laid on the grid of its bars. Vectors and MIDI are made elsewhere.
+
+A bar has 16 steps in 4/4: four for each quarter, two for each eighth of 6/8. Every pair of bars is a candidate; the
+pattern is the one that most of the others resemble, averaged with those that are near to it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.music.drums import INSTRUMENTS, Hits
+
+VERSION = "medoid-bars-1"
+DEFAULT_TIME_SIGNATURE = "4/4"
+MAX_VELOCITY = 127
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The representative pattern of a section.
+
+    Attributes:
+        bars: 2, or 1 where the section has a single bar.
+        steps_per_bar: 16 in 4/4.
+        steps: float32 (3, bars · steps_per_bar), rows kick, snare, hihat: mean velocity / 127 of the hit on each step,
+            0 without one; a hit that comes every second time has half its velocity.
+        midi_data: Times of the played hits of the section for each instrument, seconds from the section's start.
+        start_s: Start of the bars that are nearest to the pattern, seconds from the track's start.
+        end_s: Their end.
+        quality_score: How regular, how complete and how sure the pattern is, 0 to 1.
+    """
+
+    bars: int
+    steps_per_bar: int
+    steps: np.ndarray
+    midi_data: dict[str, list[float]]
+    start_s: float
+    end_s: float
+    quality_score: float
+
+
+@dataclass(frozen=True)
+class PatternParams:
+    """How bars are compared."""
+
+    similar: float = 0.7  # cosine from which two candidates are the same pattern, played again
+    min_hits: int = 4  # a pair of bars with fewer is no pattern
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Complete bars in ascending order.
+
+    Attributes:
+        beat_time_s: float64 (n, beats + 1), the beats of each bar and the next downbeat.
+        steps_per_bar: Steps that each bar is divided into.
+    """
+
+    beat_time_s: np.ndarray
+    steps_per_bar: int
+
+    def __len__(self) -> int:
+        return len(self.beat_time_s)
+
+
+def fold_pattern(
+    hits: Hits,
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    time_signature: str | None = None,
+    params: PatternParams = PatternParams(),
+) -> Pattern | None:
+    """Fold the hits of a section into its representative pattern.
+
+    Args:
+        hits: Of the track.
+        beat_time_s: float (beats,), the beats of the track in ascending order.
+        beat_in_bar: int (beats,), 1 on the downbeat.
+        start_s: Start of the section.
+        end_s: End of the section.
+        time_signature: Such as "4/4" or "6/8"; None counts as the beats say, in quarters.
+        params: How bars are compared.
+
+    Returns:
+        The pattern; None for a section without a complete bar or without drums.
+    """
+    bars = find_bars(beat_time_s, beat_in_bar, start_s, end_s, time_signature)
+    if bars is None:
+        return None
+    grid = place_hits(hits, bars)
+    pairs, firsts = _pair_bars(grid, bars)
+    full = (pairs > 0).sum(axis=(1, 2)) >= params.min_hits
+    if not full.any():
+        return None
+    pairs, firsts = pairs[full], firsts[full]
+
+    likeness = compare_grids(pairs)
+    medoid = int(np.argmax(likeness.sum(axis=1)))
+    alike = likeness[medoid] >= params.similar
+    steps = pairs[alike].mean(axis=0)
+
+    bars_each = steps.shape[1] // bars.steps_per_bar
+    last = firsts[medoid] + bars_each - 1
+    inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
+    confidence = hits.confidence[inside & np.isin(hits.instrument, INSTRUMENTS)]
+    regularity = likeness[medoid].mean() * alike.sum() / (alike.sum() + 0.5)  # one pair alone proves nothing
+    return Pattern(
+        bars=bars_each,
+        steps_per_bar=bars.steps_per_bar,
+        steps=steps.astype(np.float32),
+        midi_data=list_hit_times(hits, start_s, end_s),
+        start_s=float(bars.beat_time_s[firsts[medoid], 0]),
+        end_s=float(bars.beat_time_s[last, -1]),
+        quality_score=round(float(np.clip(regularity * (confidence.mean() if len(confidence) else 0.0), 0, 1)), 4),
+    )
+
+
+def find_bars(
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    time_signature: str | None = None,
+) -> Bars | None:
+    """The complete bars of the usual length that lie in a section; None without any.
+
+    A bar may stick out of the section by a quarter of its length: borders are less exact than beats. A last bar that
+    runs beyond the last beat gets its missing downbeat from the beat before.
+    """
+    downbeats = np.flatnonzero(np.asarray(beat_in_bar) == 1)
+    if len(beat_time_s) < 2 or not len(downbeats):
+        return None
+    beats = _usual_beats(beat_in_bar, downbeats)
+    times = np.append(beat_time_s, 2 * beat_time_s[-1] - beat_time_s[-2])
+    bars = []
+    for first, following in zip(downbeats, [*downbeats[1:], len(beat_time_s)], strict=True):
+        if following - first != beats:
+            continue
+        bar = times[first : following + 1]
+        slack = (bar[-1] - bar[0]) / 4
+        if bar[0] >= start_s - slack and bar[-1] <= end_s + slack:
+            bars.append(bar)
+    return Bars(np.array(bars), count_steps(time_signature, beats)) if bars else None
+
+
+def count_steps(time_signature: str | None, beats: int) -> int:
+    """Steps in a bar: four a quarter, two an eighth; without a time signature, four a beat.
+
+    `beats` decides where the time signature says nothing or cannot be read.
+    """
+    numerator, _, denominator = (time_signature or "").partition("/")
+    if numerator.isdigit() and denominator in ("2", "4", "8", "16"):
+        return int(numerator) * 16 // int(denominator)
+    return 4 * beats
+
+
+def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
+    """Lay hits on the steps of bars, velocities in 0 to 1, float32 (bars, 3, steps_per_bar).
+
+    Each hit goes to the nearest step, the last half step of a bar to the next bar's first. Of two hits on a step the
+    louder one counts.
+    """
+    grid = np.zeros((len(bars), len(INSTRUMENTS), bars.steps_per_bar), np.float32)
+    beats = bars.beat_time_s.shape[1] - 1
+    steps_per_beat = bars.steps_per_bar / beats
+    for row, instrument in enumerate(INSTRUMENTS):
+        chosen = hits.instrument == instrument
+        times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
+        for number, beat_time_s in enumerate(bars.beat_time_s):
+            half_step = (beat_time_s[1] - beat_time_s[0]) / steps_per_beat / 2
+            low, high = np.searchsorted(times, [beat_time_s[0] - half_step, beat_time_s[-1]])
+            position = np.interp(times[low:high], beat_time_s, np.arange(beats + 1))
+            step = np.floor(position * steps_per_beat + 0.5).astype(int)
+            within = step < bars.steps_per_bar
+            np.maximum.at(grid[number, row], step[within], velocities[low:high][within])
+    return grid
+
+
+def compare_grids(grids: np.ndarray) -> np.ndarray:
+    """Cosines of grids (n, 3, steps) with each other, (n, n); every instrument counts alike, few hits or many."""
+    weighted = np.sqrt(grids)
+    weighted = weighted / np.maximum(1e-12, np.linalg.norm(weighted, axis=2, keepdims=True))
+    flat = weighted.reshape(len(grids), -1)
+    flat = flat / np.maximum(1e-12, np.linalg.norm(flat, axis=1, keepdims=True))
+    return flat @ flat.T
+
+
+def list_hit_times(hits: Hits, start_s: float, end_s: float) -> dict[str, list[float]]:
+    """Times of the hits within a section for kick, snare and hihat, seconds from its start, to the tenth of a ms."""
+    inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
+    return {
+        name: [round(float(time_s - start_s), 4) for time_s in hits.time_s[inside & (hits.instrument == name)]]
+        for name in INSTRUMENTS
+    }
+
+
+def _usual_beats(beat_in_bar: np.ndarray, downbeats: np.ndarray) -> int:
+    """The most frequent number of beats between downbeats."""
+    lengths = np.diff(downbeats)
+    if not len(lengths):
+        return int(np.max(beat_in_bar))
+    return int(np.bincount(lengths).argmax())
+
+
+def _pair_bars(grid: np.ndarray, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates for the pattern and their first bars: pairs of adjacent bars, or the bars where none are adjacent.
+
+    Pairs begin on every second bar of an unbroken run, as music counts its bars in twos.
+    """
+    starts, ends = bars.beat_time_s[:, 0], bars.beat_time_s[:, -1]
+    firsts, number = [], 0
+    while number + 1 < len(bars):
+        adjacent = starts[number + 1] - ends[number] < 1e-6
+        if adjacent:
+            firsts.append(number)
+        number += 2 if adjacent else 1
+    if not firsts:
+        return grid, np.arange(len(bars))
+    firsts = np.array(firsts)
+    return np.concatenate([grid[firsts], grid[firsts + 1]], axis=2), firsts

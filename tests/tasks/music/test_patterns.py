@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from tasks.music.drums import Hits
+from tasks.music.patterns import count_steps, find_bars, fold_pattern, place_hits
+
+ROCK = {"kick": (0, 8), "snare": (4, 12), "hihat": (0, 2, 4, 6, 8, 10, 12, 14)}
+FOUR_ON_THE_FLOOR = {"kick": (0, 4, 8, 12), "snare": (), "hihat": (2, 6, 10, 14)}
+
+
+def make_beats(bars, tempo_bpm=120.0, beats=4, first_s=0.0):
+    number = np.arange(bars * beats)
+    return first_s + number * 60 / tempo_bpm, number % beats + 1
+
+
+def make_hits(bars, tempo_bpm=120.0, first_s=0.0, jitter_s=0.0, velocity=100, steps_per_beat=4, steps_per_bar=16):
+    """Hits of a list of bars, each {instrument: steps}."""
+    rng = np.random.default_rng(0)
+    step_s = 60 / tempo_bpm / steps_per_beat
+    rows = [
+        (first_s + (bar * steps_per_bar + step) * step_s + rng.normal(0, jitter_s), name)
+        for bar, groove in enumerate(bars)
+        for name, steps in groove.items()
+        for step in steps
+    ]
+    rows.sort()
+    return Hits(
+        np.array([time_s for time_s, _ in rows]),
+        np.array([name for _, name in rows], dtype="U5"),
+        np.full(len(rows), velocity),
+        np.full(len(rows), 0.9, np.float32),
+    )
+
+
+def onset_steps(pattern, row):
+    return np.flatnonzero(pattern.steps[row] > 0.3).tolist()
+
+
+def test_a_groove_is_folded_into_two_bars():
+    times, positions = make_beats(8)
+    pattern = fold_pattern(make_hits([ROCK] * 8, jitter_s=0.01), times, positions, 0.0, 16.0, "4/4")
+    assert (pattern.bars, pattern.steps_per_bar, pattern.steps.shape) == (2, 16, (3, 32))
+    assert onset_steps(pattern, 0) == [0, 8, 16, 24]
+    assert onset_steps(pattern, 1) == [4, 12, 20, 28]
+    assert len(onset_steps(pattern, 2)) == 16
+    assert pattern.quality_score > 0.6
+
+
+def test_the_groove_of_most_bars_wins_over_a_fill():
+    times, positions = make_beats(9)
+    fill = {"kick": (0,), "snare": (8, 9, 10, 11, 12, 13, 14, 15), "hihat": ()}
+    pattern = fold_pattern(make_hits([ROCK] * 7 + [fill, ROCK]), times, positions, 0.0, 18.0)
+    assert onset_steps(pattern, 1) == [4, 12, 20, 28]
+
+
+def test_only_the_section_counts():
+    times, positions = make_beats(8)
+    hits = make_hits([FOUR_ON_THE_FLOOR] * 4 + [ROCK] * 4)
+    pattern = fold_pattern(hits, times, positions, 8.0, 16.0)
+    assert onset_steps(pattern, 1) == [4, 12, 20, 28]
+    assert pattern.start_s >= 8.0
+    assert pattern.midi_data["snare"][0] == pytest.approx(0.5)
+
+
+def test_tempo_does_not_matter():
+    slow = fold_pattern(make_hits([ROCK] * 4, tempo_bpm=70), *make_beats(4, 70), 0.0, 240 / 70 * 4)
+    fast = fold_pattern(make_hits([ROCK] * 4, tempo_bpm=190), *make_beats(4, 190), 0.0, 240 / 190 * 4)
+    np.testing.assert_allclose(slow.steps, fast.steps)
+
+
+def test_a_hit_just_before_the_downbeat_belongs_to_it():
+    times, positions = make_beats(4)
+    hits = make_hits([ROCK] * 4)
+    early = Hits(hits.time_s - 0.02, hits.instrument, hits.velocity, hits.confidence)
+    pattern = fold_pattern(early, times, positions, 0.0, 8.0)
+    assert onset_steps(pattern, 0) == [0, 8, 16, 24]
+
+
+def test_six_eight_has_twelve_steps_whichever_beat_is_counted():
+    jig = {"kick": (0,), "snare": (6,), "hihat": (0, 2, 4, 6, 8, 10)}
+    hits = make_hits([jig] * 4, tempo_bpm=120, steps_per_beat=6, steps_per_bar=12)
+    dotted = fold_pattern(hits, *make_beats(4, 120, beats=2), 0.0, 4.0, "6/8")
+    eighths = fold_pattern(hits, *make_beats(4, 360, beats=6), 0.0, 4.0, "6/8")
+    assert dotted.steps_per_bar == 12
+    assert onset_steps(dotted, 1) == [6, 18]
+    np.testing.assert_allclose(dotted.steps, eighths.steps)
+
+
+@pytest.mark.parametrize("signature, beats, steps", [("3/4", 3, 12), ("6/8", 2, 12), ("5/4", 5, 20), (None, 4, 16)])
+def test_steps_follow_the_time_signature(signature, beats, steps):
+    assert count_steps(signature, beats) == steps
+
+
+def test_a_single_bar_is_a_pattern_of_one_bar():
+    times, positions = make_beats(1)
+    pattern = fold_pattern(make_hits([ROCK]), times, positions, 0.0, 2.0)
+    assert pattern.bars == 1
+    assert pattern.steps.shape == (3, 16)
+    assert pattern.quality_score < fold_pattern(make_hits([ROCK] * 8), *make_beats(8), 0.0, 16.0).quality_score
+
+
+def test_bars_of_another_length_are_left_out():
+    times, positions = make_beats(6)
+    keep = np.arange(len(times)) != 9  # the third bar misses a beat
+    bars = find_bars(times[keep], positions[keep], 0.0, 12.0)
+    np.testing.assert_allclose(bars.beat_time_s[:, 0], [0, 2, 6, 8, 10])
+
+
+def test_no_beats_no_drums_and_no_bar_give_no_pattern():
+    nothing = np.zeros(0)
+    silence = make_hits([])
+    assert fold_pattern(make_hits([ROCK]), nothing, nothing.astype(int), 0.0, 2.0) is None
+    assert fold_pattern(silence, *make_beats(4), 0.0, 8.0) is None
+    assert fold_pattern(make_hits([ROCK] * 4), *make_beats(4), 3.0, 3.5) is None
+
+
+def test_irregular_hits_score_low():
+    rng = np.random.default_rng(3)
+    random_bars = [{name: tuple(rng.choice(16, 4, replace=False)) for name in ROCK} for _ in range(8)]
+    random = fold_pattern(make_hits(random_bars), *make_beats(8), 0.0, 16.0)
+    steady = fold_pattern(make_hits([ROCK] * 8), *make_beats(8), 0.0, 16.0)
+    assert random.quality_score < 0.6 * steady.quality_score
+
+
+def test_the_louder_of_two_hits_on_a_step_counts():
+    times, positions = make_beats(1)
+    hits = Hits(np.array([0.5, 0.51]), np.array(["snare"] * 2), np.array([40, 100]), np.ones(2, np.float32))
+    grid = place_hits(hits, find_bars(times, positions, 0.0, 2.0))
+    assert grid[0, 1, 4] == pytest.approx(100 / 127)
