@@ -1,0 +1,265 @@
+"""Drum hits as Standard MIDI Files and back, as bytes in memory. Which notes stand for which drum is in drums.py.
+
+The tempo map follows the beats: bar lines lie on the downbeats, and every hit still sounds at its played time.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+
+from tasks.music.drums import Hits, instrument_of, midi_note_of
+
+VERSION = "smf-beat-map-1"
+TICKS_PER_QUARTER = 960
+DRUM_CHANNEL = 9  # channel 10 when counted from 1
+NOTE_S = 0.05  # drums ring by themselves: the length says nothing
+DEFAULT_TEMPO_BPM = 120.0
+DEFAULT_TIME_SIGNATURE = "4/4"
+MERGED_GAP_S = 0.02  # a first beat this near to the start is the start
+TEMPO_DRIFT_US = 100.0  # a beat may lie this far from its time before the tempo changes
+MAX_TEMPO_US = 2**24 - 1  # microseconds a quarter: three bytes
+
+
+class MidiError(ValueError):
+    """Bytes that are not a MIDI file that can be read."""
+
+
+@dataclass(frozen=True)
+class _BeatMap:
+    """Beats of an excerpt from its start: times, ticks and the bar that each begins (0 = none, else its beats)."""
+
+    time_s: np.ndarray
+    tick: np.ndarray
+    bar_beats: np.ndarray
+
+
+def write_drum_midi(
+    hits: Hits,
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    tempo_bpm: float | None = None,
+    time_signature: str | None = None,
+    name: str = "drums",
+    quantise: bool = False,
+) -> bytes:
+    """Write the hits of an excerpt as a MIDI file of type 1.
+
+    The file's time 0 is `start_s`. Where the excerpt begins before its first downbeat, the first bar is shorter.
+
+    Args:
+        hits: Of the track; those from start_s up to end_s are written.
+        beat_time_s: float (beats,), of the track; may be empty.
+        beat_in_bar: int (beats,), 1 on the downbeat.
+        start_s: Start of the excerpt.
+        end_s: End of the excerpt.
+        tempo_bpm: Beats a minute where there are no beats to follow; 120 without.
+        time_signature: Such as "6/8"; without one, quarters as many as the bars have beats.
+        name: The name of the track.
+        quantise: Move the hits to the nearest sixteenth (or half an eighth) of their beats.
+
+    Returns:
+        The bytes of the .mid file, valid and without notes where there are no hits.
+    """
+    from mido import Message, MetaMessage, MidiFile, MidiTrack
+
+    numerator, denominator, beats = _read_meter(time_signature, beat_in_bar)
+    ticks_per_beat = TICKS_PER_QUARTER * 4 * numerator // (denominator * beats)
+    beat_map = _map_beats(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, ticks_per_beat, beats)
+
+    conductor = [(0, MetaMessage("track_name", name=name))]
+    conductor += _tempo_events(beat_map, ticks_per_beat)
+    conductor += _meter_events(beat_map, numerator, denominator, beats)
+    inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
+    ticks = _ticks_of(hits.time_s[inside] - start_s, beat_map, ticks_per_beat)
+    if quantise:
+        step_ticks = TICKS_PER_QUARTER // 4
+        ticks = np.rint(ticks / step_ticks) * step_ticks
+
+    drums = [(0, MetaMessage("track_name", name=name))]
+    note_ticks = max(1, round(NOTE_S * ticks_per_beat / max(1e-3, np.median(np.diff(beat_map.time_s)))))
+    for tick, instrument, velocity in zip(ticks, hits.instrument[inside], hits.velocity[inside], strict=True):
+        note, tick = midi_note_of(str(instrument)), round(float(tick))
+        drums.append((tick, Message("note_on", channel=DRUM_CHANNEL, note=note, velocity=int(velocity))))
+        drums.append((tick + note_ticks, Message("note_off", channel=DRUM_CHANNEL, note=note, velocity=0)))
+
+    file = MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
+    for events in (conductor, drums):
+        track, last = MidiTrack(), 0
+        for tick, message in sorted(events, key=lambda event: (event[0], event[1].type == "note_on")):
+            track.append(message.copy(time=tick - last))
+            last = tick
+        track.append(MetaMessage("end_of_track", time=0))
+        file.tracks.append(track)
+    buffer = BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
+
+
+def read_drum_midi(data: bytes) -> Hits:
+    """Read the drum hits of a MIDI file, seconds from its start.
+
+    Args:
+        data: The bytes of a .mid file of type 0 or 1.
+
+    Returns:
+        Hits of channel 10 whose notes stand for a known drum, with confidence 1; none where there are none.
+
+    Raises:
+        MidiError: The bytes are no such file.
+    """
+    file = open_midi(data)
+    time_s, rows = 0.0, []
+    for message in file:
+        time_s += message.time
+        if message.type == "note_on" and message.velocity > 0 and message.channel == DRUM_CHANNEL:
+            instrument = instrument_of(message.note)
+            if instrument:
+                rows.append((time_s, instrument, message.velocity))
+    return Hits(
+        np.array([row[0] for row in rows], np.float64),
+        np.array([row[1] for row in rows], "U8"),
+        np.array([row[2] for row in rows], np.int64),
+        np.ones(len(rows), np.float32),
+    )
+
+
+def read_drum_ticks(data: bytes) -> tuple[Hits, str]:
+    """Read the drum hits of a MIDI file with their times in quarters of the file's own beat, and its time signature.
+
+    For grids, where the written position counts and the tempo does not.
+
+    Returns:
+        Hits whose time_s holds quarter notes from the start, and the first time signature ("4/4" without one).
+
+    Raises:
+        MidiError: The bytes are no such file.
+    """
+    from mido import merge_tracks
+
+    file = open_midi(data)
+    tick, rows, signature = 0, [], DEFAULT_TIME_SIGNATURE
+    signatures_seen = 0
+    for message in merge_tracks(file.tracks):
+        tick += message.time
+        if message.type == "time_signature" and not signatures_seen:
+            signature, signatures_seen = f"{message.numerator}/{message.denominator}", 1
+        if message.type == "note_on" and message.velocity > 0 and message.channel == DRUM_CHANNEL:
+            instrument = instrument_of(message.note)
+            if instrument:
+                rows.append((tick / file.ticks_per_beat, instrument, message.velocity))
+    hits = Hits(
+        np.array([row[0] for row in rows], np.float64),
+        np.array([row[1] for row in rows], "U8"),
+        np.array([row[2] for row in rows], np.int64),
+        np.ones(len(rows), np.float32),
+    )
+    return hits, signature
+
+
+def open_midi(data: bytes):
+    """The `mido.MidiFile` in the bytes of a file of type 0 or 1 with a tempo in beats."""
+    from mido import MidiFile
+    from mido.midifiles.meta import KeySignatureError
+
+    try:
+        file = MidiFile(file=BytesIO(data))
+    except (OSError, EOFError, ValueError, IndexError, KeyError, KeySignatureError) as error:
+        raise MidiError(f"The {len(data)} bytes given are not a readable MIDI file: {error}.") from error
+    if file.type == 2 or file.ticks_per_beat <= 0 or file.ticks_per_beat >= 0x8000:
+        raise MidiError("Only MIDI files of type 0 or 1 that count in beats are read, not sequences or SMPTE time.")
+    return file
+
+
+def _read_meter(time_signature: str | None, beat_in_bar: np.ndarray) -> tuple[int, int, int]:
+    """Numerator, denominator and beats a bar."""
+    downbeats = np.flatnonzero(np.asarray(beat_in_bar) == 1)
+    lengths = np.diff(downbeats)
+    counted = int(np.bincount(lengths).argmax()) if len(lengths) else 0
+    numerator, _, denominator = (time_signature or "").partition("/")
+    if not (numerator.isdigit() and denominator in ("2", "4", "8", "16") and 0 < int(numerator) < 64):
+        return (counted or 4), 4, (counted or 4)
+    numerator, denominator = int(numerator), int(denominator)
+    compound = denominator >= 8 and numerator % 3 == 0 and numerator > 3
+    return numerator, denominator, counted or (numerator // 3 if compound else numerator)
+
+
+def _map_beats(
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    tempo_bpm: float | None,
+    ticks_per_beat: int,
+    beats: int,
+) -> _BeatMap:
+    """The beats from the excerpt's start to its end, with made ones before the first and after the last."""
+    inside = (beat_time_s > start_s - MERGED_GAP_S) & (beat_time_s < end_s)
+    times = np.asarray(beat_time_s, np.float64)[inside] - start_s
+    positions = np.asarray(beat_in_bar)[inside]
+    duration_s = max(0.0, end_s - start_s)
+    period_s = float(np.median(np.diff(times))) if len(times) > 1 else 60 / (tempo_bpm or DEFAULT_TEMPO_BPM)
+    if len(times) == 0:
+        times = np.arange(int(duration_s / period_s) + 2) * period_s
+        positions = np.arange(len(times)) % beats + 1
+    if abs(times[0]) <= MERGED_GAP_S:
+        times = np.concatenate([[0.0], times[1:]])
+    else:
+        made = max(1, round(times[0] / period_s))
+        before = np.arange(made) * times[0] / made
+        times = np.concatenate([before, times])
+        positions = np.concatenate([(positions[0] - 1 - np.arange(made, 0, -1)) % beats + 1, positions])
+
+    after = max(1, int(np.ceil((duration_s - times[-1]) / period_s)))
+    positions = np.concatenate([positions, (positions[-1] + np.arange(after)) % beats + 1])
+    times = np.concatenate([times, times[-1] + period_s * np.arange(1, after + 1)])
+    return _BeatMap(times, np.arange(len(times)) * ticks_per_beat, _bar_lengths(positions))
+
+
+def _bar_lengths(positions: np.ndarray) -> np.ndarray:
+    """Beats of the bar that begins on each beat, 0 elsewhere; the first beat begins a bar wherever it stands."""
+    begins = np.flatnonzero((positions == 1) | (np.arange(len(positions)) == 0))
+    lengths = np.zeros(len(positions), int)
+    lengths[begins[:-1]] = np.diff(begins)
+    return lengths
+
+
+def _tempo_events(beat_map: _BeatMap, ticks_per_beat: int) -> list[tuple[int, object]]:
+    """A tempo wherever the last one misses the next beat; no error adds up over beats."""
+    from mido import MetaMessage
+
+    events, elapsed_us, tempo_us = [], 0.0, 0
+    quarters = ticks_per_beat / TICKS_PER_QUARTER
+    for tick, end_s in zip(beat_map.tick[:-1], beat_map.time_s[1:], strict=True):
+        if abs(elapsed_us + tempo_us * quarters - end_s * 1e6) > TEMPO_DRIFT_US:
+            tempo_us = int(np.clip(round((end_s * 1e6 - elapsed_us) / quarters), 1, MAX_TEMPO_US))
+            events.append((int(tick), MetaMessage("set_tempo", tempo=tempo_us)))
+        elapsed_us += tempo_us * quarters
+    return events
+
+
+def _meter_events(beat_map: _BeatMap, numerator: int, denominator: int, beats: int) -> list[tuple[int, object]]:
+    """A time signature at the start and wherever a bar has another number of beats than the one before."""
+    from mido import MetaMessage
+
+    events, last = [], None
+    for tick, bar_beats in zip(beat_map.tick, beat_map.bar_beats, strict=True):
+        if not bar_beats:
+            continue
+        signature = (max(1, bar_beats * numerator // beats), denominator)
+        if signature != last and signature[0] < 256:
+            message = MetaMessage("time_signature", numerator=int(signature[0]), denominator=signature[1])
+            events.append((int(tick), message))
+            last = signature
+    return events or [(0, MetaMessage("time_signature", numerator=numerator, denominator=denominator))]
+
+
+def _ticks_of(time_s: np.ndarray, beat_map: _BeatMap, ticks_per_beat: int) -> np.ndarray:
+    """Ticks (float) of times from the excerpt's start; the tempo of the last beat goes on."""
+    ticks = np.interp(time_s, beat_map.time_s, beat_map.tick)
+    beyond = time_s > beat_map.time_s[-1]
+    last_s = beat_map.time_s[-1] - beat_map.time_s[-2]
+    ticks[beyond] = beat_map.tick[-1] + (time_s[beyond] - beat_map.time_s[-1]) / last_s * ticks_per_beat
+    return ticks
