@@ -7,8 +7,8 @@ anything else, and the same bytes always give the same samples. Whatever is wron
 
 Time 0 is the first sample after the encoder's leading delay. FFmpeg removes that delay where the file tells it: the
 LAME/Xing header of MP3, the edit list of M4A, the pre-skip of Opus, the granule positions of Vorbis. An MP3 without
-that header starts 1105 samples (25 ms) late, raw ADTS AAC at least 1024 samples. Packets that do not decode are left
-out, not replaced by silence.
+that header starts 1105 samples (25 ms) late, raw ADTS AAC at least 1024 samples, and Windows Media tells nothing.
+Packets that do not decode are left out, not replaced by silence; a chained Ogg stream ends where its rate changes.
 """
 
 import errno
@@ -279,15 +279,15 @@ class _ByteStream:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             raise UnreadableFile(f"The file cannot be opened: {_system_reason(error)}.") from error
-        self._file = os.fdopen(descriptor, "rb")
         status = os.fstat(descriptor)
-        self.size_bytes = status.st_size
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            os.close(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                raise EmptyFile("The file has no bytes.")
+            raise UnreadableFile("The path is not a regular file.")
+        self._file = os.fdopen(descriptor, "rb")
         self._read_error: OSError | None = None
-        if not stat.S_ISREG(status.st_mode) or not self.size_bytes:
-            self._file.close()
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableFile("The path is not a regular file.")
-            raise EmptyFile("The file has no bytes.")
+        self.size_bytes = status.st_size
 
     def __enter__(self) -> Self:
         return self
@@ -345,13 +345,15 @@ def _open_source(path: Path) -> Iterator[_Source]:
     """Open a file for decoding; every fault found here or inside the context leaves as a `TrackError`."""
     with _ByteStream(path) as file:
         try:
+            if _is_encrypted(file):
+                raise ProtectedAudio("The audio is encrypted (DRM).")
             with av.open(
                 file,
                 mode="r",
                 container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none"},
                 metadata_errors="replace",
             ) as container:
-                yield _Source(container, _choose_stream(container, file), file.size_bytes)
+                yield _Source(container, _choose_stream(container), file.size_bytes)
             file.raise_read_error()
         except RejectedInput:
             file.raise_read_error()
@@ -361,9 +363,7 @@ def _open_source(path: Path) -> Iterator[_Source]:
             raise _explain(error, file) from error
 
 
-def _choose_stream(container: av.container.InputContainer, file: _ByteStream) -> av.AudioStream:
-    if _is_encrypted(container, file):
-        raise ProtectedAudio("The audio is encrypted (DRM).")
+def _choose_stream(container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
         raise NoAudioStream(f"The {container.format.name.partition(',')[0]} file has no audio stream.")
     stream = container.streams.best("audio") or container.streams.audio[0]
@@ -591,13 +591,15 @@ def _announces_audio(head: bytes) -> bool:
     return is_adts or is_mpeg
 
 
-def _is_encrypted(container: av.container.InputContainer, file: _ByteStream) -> bool:
-    if container.format.name == "asf":
-        head = file.peek_at(0, HEAD_BYTES)
+def _is_encrypted(file: _ByteStream) -> bool:
+    """Whether an MP4 or Windows Media file says that its audio is encrypted."""
+    head = file.peek_at(0, HEAD_BYTES)
+    if head.startswith(ASF_HEADER):
         return any(guid in head for guid in ASF_ENCRYPTION)
-    if container.format.name.startswith("mov,"):
+    if head[4:8] == b"ftyp":
         index = _read_mp4_index(file)
-        return any(entry in index for entry in MP4_ENCRYPTED_ENTRIES) and b"sinf" in index
+        # A table of sample descriptions: its type, version, count of entries, then the first entry's size and format.
+        return any(index[table.start() + 16 :][:4] in MP4_ENCRYPTED_ENTRIES for table in re.finditer(b"stsd", index))
     return False
 
 
