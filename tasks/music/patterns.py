@@ -106,7 +106,7 @@ def fold_pattern(
     last = firsts[nearest] + bars_each - 1
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
     confidence = hits.confidence[inside & np.isin(hits.instrument, INSTRUMENTS)]
-    regularity = likeness.mean() * len(pairs) / (len(pairs) + 0.5)  # one pair alone proves nothing
+    regularity = measure_regularity(likeness)
     return Pattern(
         bars=bars_each,
         steps_per_bar=bars.steps_per_bar,
@@ -187,6 +187,12 @@ def compare_to_mean(grids: np.ndarray) -> np.ndarray:
     flat = flat / np.maximum(1e-12, np.linalg.norm(flat, axis=1, keepdims=True))
     mean = flat.mean(axis=0)
     return flat @ mean / max(1e-12, np.linalg.norm(mean))
+
+
+def measure_regularity(likeness: np.ndarray) -> float:
+    """Mean cosine of unit vectors with one another, from their cosines with their mean (n,); one half for one alone."""
+    count = len(likeness)
+    return 0.5 if count == 1 else max(0.0, (count * float(likeness.mean()) ** 2 - 1) / (count - 1))
 
 
 def list_hit_times(hits: Hits, start_s: float, end_s: float) -> dict[str, list[float]]:

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from tasks.music.drums import Hits
+from tasks.music.midi import MidiError, write_drum_midi
+from tasks.music.vectors import DIMENSIONS, BadSteps, drum_vector, fit_two_bars, grid_from_midi, grid_from_steps
+
+ROCK = "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."
+FOUR_ON_THE_FLOOR = "kick=x...x... snare=....x... hihat=..x."
+HALF_TIME = "kick=x............... snare=........x....... hihat=x.x."
+BOSSA = "kick=x..xx..x snare=x..x..x...x..x.. hihat=xx"
+
+
+def cosine(first, second):
+    return float(drum_vector(grid_from_steps(first)) @ drum_vector(grid_from_steps(second)))
+
+
+def test_a_vector_has_96_numbers_and_length_one():
+    vector = drum_vector(grid_from_steps(ROCK))
+    assert vector.shape == (DIMENSIONS,) == (96,)
+    assert vector.dtype == np.float32
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_same_grid_gives_the_same_bits():
+    grid = grid_from_steps(ROCK)
+    assert drum_vector(grid).tobytes() == drum_vector(grid.copy()).tobytes()
+
+
+def test_loudness_and_kit_hardly_matter():
+    grid = grid_from_steps(ROCK)
+    softer = grid**1.3 * np.array([[0.5], [0.9], [0.3]], np.float32)
+    assert drum_vector(grid) @ drum_vector(softer) > 0.95
+
+
+def test_a_few_ghost_notes_hardly_matter():
+    assert cosine(ROCK, ROCK.replace("snare=....x.......x...", "snare=....x..g.g..x...")) > 0.8
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [(ROCK, FOUR_ON_THE_FLOOR), (ROCK, HALF_TIME), (ROCK, BOSSA), (FOUR_ON_THE_FLOOR, HALF_TIME), (HALF_TIME, BOSSA)],
+)
+def test_different_grooves_are_below_point_seven(first, second):
+    assert cosine(first, second) < 0.7
+
+
+def test_no_hits_are_like_nothing():
+    assert not drum_vector(np.zeros((3, 32))).any()
+
+
+def test_one_bar_counts_as_played_twice():
+    grid = grid_from_steps(ROCK)
+    np.testing.assert_array_equal(drum_vector(grid[:, :16]), drum_vector(grid))
+
+
+def test_other_meters_keep_their_downbeat_and_their_sum():
+    steps = np.zeros((3, 12), np.float32)
+    steps[0, [0, 3]] = 0.5
+    fitted = fit_two_bars(steps, 12)
+    assert fitted[0, 0] == fitted[0, 4] == fitted[0, 16] == 0.5
+    assert fitted.sum() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("shape", [(3, 33), (2, 32), (96,), (3, 48)])
+def test_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="3 rows"):
+        drum_vector(np.ones(shape))
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        drum_vector(np.full((3, 32), np.nan))
+
+
+def test_short_rows_are_repeated_and_missing_rows_empty():
+    grid = grid_from_steps("kick=X... hihat=xg")
+    assert np.flatnonzero(grid[0]).tolist() == list(range(0, 32, 4))
+    assert not grid[1].any()
+    assert grid[2, 0] > grid[2, 1] > 0
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "No steps"),
+        ("cowbell=x...", "names no drum"),
+        ("x...", "names no drum"),
+        ("kick=x.5.", "is no step"),
+        ("kick=x.x.x", "5 steps"),
+        ("kick=", "0 steps"),
+    ],
+)
+def test_a_step_string_that_cannot_be_read_says_why(text, message):
+    with pytest.raises(BadSteps, match=message):
+        grid_from_steps(text)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 4])
+@pytest.mark.parametrize("tempo_bpm", [80, 140])
+def test_a_midi_file_of_a_groove_gives_its_vector(bars, tempo_bpm):
+    grid = grid_from_steps(ROCK)[:, :16]
+    rows, steps = np.nonzero(np.tile(grid, (1, bars)))
+    order = np.argsort(steps, kind="stable")
+    beat_s = 60 / tempo_bpm
+    hits = Hits(
+        steps[order] * beat_s / 4,
+        np.array(["kick", "snare", "hihat"])[rows[order]],
+        np.full(len(rows), 101),
+        np.ones(len(rows), np.float32),
+    )
+    beats = np.arange(bars * 4)
+    data = write_drum_midi(hits, beats * beat_s, beats % 4 + 1, 0.0, bars * 4 * beat_s, tempo_bpm, "4/4")
+    steps, steps_per_bar = grid_from_midi(data)
+    assert drum_vector(steps, steps_per_bar) @ drum_vector(grid_from_steps(ROCK)) > 0.99
+
+
+def test_a_midi_file_without_drums_has_no_grid():
+    nothing = Hits(np.zeros(0), np.zeros(0, "U5"), np.zeros(0, int), np.zeros(0, np.float32))
+    assert grid_from_midi(write_drum_midi(nothing, np.zeros(0), np.zeros(0, int), 0.0, 4.0)) is None
+    with pytest.raises(MidiError):
+        grid_from_midi(b"no midi")
