@@ -151,7 +151,10 @@ class Lake:
             if uri not in recorded and table != DATA_FILES.name
         ]
         for table in TABLES:
-            problems += self._check_table(table.name)
+            try:
+                problems += self._check_table(table.name)
+            except duckdb.Error as error:
+                problems.append(f"{table.name} cannot be read: {_first_line(error)}")
         return problems + list(self._check_stems())
 
     def purge_tracks(self, track_ids: Sequence[str]) -> dict[str, int]:
@@ -202,12 +205,7 @@ class Lake:
         return removed
 
     def _require_tracks(self, ids: list[str]) -> None:
-        try:
-            known = self.query(
-                "SELECT track_id::VARCHAR AS track_id FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids]
-            )["track_id"].to_pylist()
-        except duckdb.ConversionException as error:
-            raise UnknownId(f"{ids[0]} is not a track identifier (a UUID).") from error
+        known = {row[0] for row in self.connection.execute("SELECT track_id::VARCHAR FROM tracks").fetchall()}
         missing = [track for track in ids if track not in known]
         if missing:
             raise UnknownId(f"The lake holds no track {missing[0]}.")

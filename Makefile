@@ -1,0 +1,57 @@
+# Every target works alone and first: it installs what it needs. `make help` lists them.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+LAKE ?= data/lake
+EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
+
+.PHONY: help install demo test lint scores bench dictionary clean
+
+help:
+	@echo "make install   make the environment $(VENV) from requirements.lock"
+	@echo "make demo      ingest data/sample, run nightly, search for a groove"
+	@echo "make test      the linters and all tests"
+	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
+	@echo "make bench     speed, as ratios within one run"
+	@echo "make clean     remove the environment and the default lake"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "MiDiMe needs Python 3.11: install it, or name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import chromaprint' 2>/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get update -qq && apt-get install -y -qq libchromaprint1 >/dev/null; } \
+		|| { echo "MiDiMe needs the library chromaprint: apt-get install libchromaprint1, dnf install libchromaprint or brew install chromaprint"; exit 1; }
+	@touch $@
+
+demo: install
+	$(BIN)/midime ingest data/sample --lake $(LAKE)
+	$(BIN)/midime nightly --lake $(LAKE)
+	@echo "Which grooves are like the best pattern of the sample corpus?"
+	@$(BIN)/midime search --lake $(LAKE) --min-similarity 0.5 --limit 8 "$$($(BIN)/midime sql --lake $(LAKE) --format csv \
+		"FROM patterns SELECT pattern_id ORDER BY quality_score DESC, pattern_id LIMIT 1" | tail -n 1)"
+	@echo "The lake lies in $(LAKE). Ask it more: $(BIN)/midime sql \"FROM songs\", $(BIN)/midime tables"
+
+test: install lint
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+scores: install
+	$(BIN)/python -m tests.accuracy $(EVAL)
+
+bench: install
+	$(BIN)/python -m tests.benchmarks
+
+dictionary: install
+	$(BIN)/python -m catalog.schema > catalog/dictionary.md
+
+clean:
+	rm -rf $(VENV) data/lake

@@ -1,0 +1,91 @@
+"""The flow `ingest`: folders of audio into the lake. Where it runs is in flows/cluster.py, what it does in tasks."""
+
+from importlib.metadata import version
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from catalog.lake import Lake
+from flows.cluster import open_cluster
+from flows.progress import show_progress
+from flows.report import publish_ingest
+from flows.settings import Settings, StemChoice
+from tasks.commit import Counts, Owner, Run
+from tasks.ingest import ingest_shard, plan_files, write_plan
+
+SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
+
+
+@flow(name="ingest", flow_run_name="ingest {sources}", task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE))
+def ingest(
+    sources: list[str],
+    corpus: str | None = None,
+    lake: str | None = None,
+    stems: StemChoice | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    force: str | None = None,
+    show_bar: bool = False,
+) -> dict:
+    """Bring folders of audio into the lake: what is new is analysed, what is known is left alone.
+
+    Args:
+        sources: Folders and files.
+        corpus: Name of the corpus; by default the name of each source's folder.
+        lake: The lake's folder.
+        stems: 2, 4, 5 or none.
+        workers: Worker processes of the local cluster.
+        dask: Address of a Dask scheduler to use instead.
+        force: A stage to run again for every track, or "all".
+        show_bar: Draw a progress bar on the terminal.
+
+    Returns:
+        The run's row of the table `runs`, with the rejects of the run.
+    """
+    chosen = {"lake": lake, "stems": stems, "workers": workers, "dask": dask}
+    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    params, place = settings.track_params(), {"lake": str(settings.lake), "catalog": settings.catalog}
+    run = Run("ingest", {"sources": sources, "corpus": corpus, "force": force} | chosen, version("midime"))
+    owner = Owner(settings.user, settings.privacy)
+    counts = Counts()
+    with Lake.open(**place) as opened:
+        run.write(opened)
+        try:
+            plan = plan_files(
+                **place, sources=sources, corpus=corpus, params=params, force=force, retry=settings.retry_params()
+            )
+            counts += write_plan(**place, plan=quote(plan), run_id=run.run_id)
+            if plan.jobs:
+                with open_cluster(settings) as address, show_progress(plan, show_bar) as on_result:
+                    shards = [
+                        ingest_shard.submit(
+                            name,
+                            quote(jobs),
+                            address,
+                            params,
+                            **place,
+                            run_id=run.run_id,
+                            owner=owner,
+                            on_result=quote(on_result),
+                        )
+                        for name, jobs in cut_shards(plan.jobs, settings.shard_files)
+                    ]
+                    counts = sum((shard.result() for shard in shards), counts)
+        except BaseException:
+            run.end("failed").write(opened, counts)
+            raise
+        run.end("completed").write(opened, counts)
+        return publish_ingest(opened, run.run_id)
+
+
+def cut_shards(jobs: list, size: int) -> list[tuple[str, list]]:
+    """Cut jobs into named shards of one corpus each."""
+    shards = []
+    for corpus in sorted({job.corpus for job in jobs}):
+        of_corpus = [job for job in jobs if job.corpus == corpus]
+        shards += [
+            (f"{corpus}/{start // size:03d}", of_corpus[start : start + size])
+            for start in range(0, len(of_corpus), size)
+        ]
+    return shards

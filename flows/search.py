@@ -1,0 +1,101 @@
+"""Search as a person asks for it: by a pattern or by an audio file; and the files that a pattern gives."""
+
+import uuid
+from pathlib import Path
+
+import duckdb
+from catalog.search import search_patterns
+
+from catalog.errors import CatalogError, UnknownId
+from catalog.lake import connect
+from flows.settings import Settings
+from tasks.errors import TrackError
+
+PREVIEW_S = 15.0
+
+
+def find_similar(query: str, settings: Settings, **filters) -> dict:
+    """Patterns like the one with this identifier, or like the drums of this audio file.
+
+    Raises:
+        UnknownId: Neither a pattern in the lake nor a file.
+        CatalogError: The file has no drum pattern, or cannot be analysed.
+    """
+    with connect(settings.lake, settings.catalog) as connection:
+        if Path(query).is_file():
+            vector = _fingerprint_file(Path(query), settings)
+            answer = search_patterns(connection, settings.lake, vector=vector, **filters)
+        else:
+            answer = search_patterns(connection, settings.lake, pattern_id=_read_id(query), **filters)
+        return answer.to_dict()
+
+
+def write_midi(pattern_id: str, output: Path, settings: Settings, user_id: str | None) -> None:
+    """Write a pattern's MIDI file."""
+    with connect(settings.lake, settings.catalog) as connection:
+        row = _fetch_pattern(connection, pattern_id, user_id, "patterns.midi")
+    output.write_bytes(row[0])
+
+
+def write_preview(pattern_id: str, output: Path, settings: Settings, user_id: str | None) -> float:
+    """Write the first seconds of a pattern's section from the track's own file; how many seconds there are.
+
+    Raises:
+        CatalogError: No file of the track can be read any more.
+    """
+    from tasks.audio import read_audio, write_audio
+
+    with connect(settings.lake, settings.catalog) as connection:
+        track, start_s, end_s = _fetch_pattern(
+            connection, pattern_id, user_id, "patterns.track_id, sections.start_s, sections.end_s"
+        )
+        places = connection.execute("SELECT uri FROM files WHERE track_id = ? ORDER BY uri", [track]).fetchall()
+    paths = [path for (uri,) in places if (path := _to_path(uri)).is_file()]
+    if not paths:
+        raise CatalogError(f"No file of track {track} is where it was ingested from.")
+    try:
+        signal = read_audio(paths[0], start_s, min(end_s, start_s + PREVIEW_S))
+        write_audio(output, signal, PREVIEW_S)
+    except TrackError as error:
+        raise CatalogError(str(error)) from error
+    return signal.duration_s
+
+
+def _fingerprint_file(path: Path, settings: Settings):
+    from dataclasses import replace
+
+    from tasks.track import analyse_file
+
+    params = replace(settings.track_params(), lake=None, threads=settings.workers)
+    try:
+        analysis = analyse_file(path, params)
+    except TrackError as error:
+        raise CatalogError(f"{path} cannot be analysed: {error}") from error
+    if not analysis.patterns:
+        raise CatalogError(f"No drum pattern was found in {path}.")
+    return max(analysis.patterns, key=lambda folded: folded.pattern.quality_score).fingerprint
+
+
+def _fetch_pattern(connection: duckdb.DuckDBPyConnection, pattern_id: str, user_id: str | None, columns: str) -> tuple:
+    row = connection.execute(
+        f"SELECT {columns} FROM patterns JOIN sections USING (section_id)"
+        " JOIN tracks ON tracks.track_id = patterns.track_id"
+        " WHERE pattern_id = ? AND (tracks.privacy_setting = 'public' OR tracks.user_id = ?)",
+        [_read_id(pattern_id), user_id],
+    ).fetchone()
+    if row is None:
+        raise UnknownId(f"The lake holds no pattern {pattern_id}.")
+    return row
+
+
+def _read_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UnknownId(f"{text} is neither a file nor an identifier (a UUID).") from error
+
+
+def _to_path(uri: str) -> Path:
+    from urllib.parse import unquote_to_bytes, urlsplit
+
+    return Path(unquote_to_bytes(urlsplit(uri).path).decode("utf-8", "surrogateescape"))

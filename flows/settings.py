@@ -1,0 +1,61 @@
+"""The settings, and the only reader of the environment: every field can be set as MIDIME_<NAME>.
+
+A command-line option wins over the environment, the environment over the default.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.plan import RetryParams
+from tasks.track import TrackParams
+
+StemChoice = Literal["2", "4", "5", "none"]
+
+
+class Settings(BaseSettings):
+    """Where the lake lies, what is computed, and within which limits."""
+
+    model_config = SettingsConfigDict(env_prefix="MIDIME_", extra="ignore", frozen=True)
+
+    lake: Path = Field(Path("data/lake"), description="The lake's folder.")
+    catalog: str | None = Field(None, description="A catalogue for many machines: postgres:dbname=midime host=db.")
+    user: str | None = Field(None, description="Owner of the tracks that are ingested, and of the searches.")
+    privacy: Literal["public", "private"] = Field("public", description="Privacy of the tracks that are ingested.")
+
+    stems: StemChoice = Field("4", description="Stems a track is separated into.")
+    model_path: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("model_path", "MIDIME_MODEL_PATH", "MODEL_PATH"),
+        description="Folder of Spleeter checkpoints; the lake's models folder by default.",
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the networks run.")
+
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes.")
+    dask: str | None = Field(None, description="Address of a running Dask scheduler; a local cluster by default.")
+    shard_files: int = Field(100, ge=1, le=1000, description="Files in a shard, which is one transaction.")
+
+    max_duration_s: float = Field(6 * 3600, gt=0, description="Longest audio that is taken.")
+    track_timeout_s: float = Field(3600, gt=0, description="Longest time that one track may take.")
+    max_attempts: int = Field(3, ge=1, description="How often a failed track is tried, over all runs.")
+
+    min_similarity: float = Field(0.7, ge=-1, le=1, description="Least similarity that nightly keeps.")
+    neighbours: int = Field(20, ge=1, description="Neighbours that nightly keeps for each pattern.")
+
+    def track_params(self) -> TrackParams:
+        """What a worker needs to know; the cores are shared out among the workers."""
+        return TrackParams(
+            lake=str(self.lake.resolve()),
+            stems=0 if self.stems == "none" else int(self.stems),
+            model_path=str(self.model_path or self.lake.resolve() / "models"),
+            device=self.device,
+            threads=max(1, (os.cpu_count() or 1) // self.workers),
+            max_duration_s=self.max_duration_s,
+            timeout_s=self.track_timeout_s,
+        )
+
+    def retry_params(self) -> RetryParams:
+        return RetryParams(max_attempts=self.max_attempts)

@@ -1,0 +1,184 @@
+"""What a run writes: its own row, its faults, and all tables of a shard in one transaction."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from catalog.lake import Lake, Transaction
+from catalog.tables import BY_NAME, FILES, REJECTS, RUNS, TRACK_TABLES, make_id
+from tasks.plan import Fault, FoundFile, Plan
+from tasks.rows import make_rows
+from tasks.track import TrackResult
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose tracks they are."""
+
+    user_id: str | None = None
+    privacy_setting: str = "public"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the files of a run; they add up."""
+
+    new: int = 0
+    unchanged: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    failed: int = 0
+    ignored: int = 0
+    audio_s: float = 0.0
+
+    @property
+    def seen(self) -> int:
+        return self.new + self.unchanged + self.duplicate + self.rejected + self.failed
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+    def to_columns(self) -> dict[str, float]:
+        """The columns of `runs`."""
+        columns = {f"files_{name}": value for name, value in vars(self).items() if name != "audio_s"}
+        return {"files_seen": self.seen} | columns | {"audio_s": self.audio_s}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One flow run, as the table `runs` has it."""
+
+    flow: str
+    parameters: dict
+    code_version: str
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    state: str = "running"
+    ended_at: datetime | None = None
+
+    @property
+    def run_id(self) -> str:
+        return make_id("run", self.flow, self.started_at.isoformat(), json.dumps(self.parameters, sort_keys=True))
+
+    def end(self, state: str) -> "Run":
+        return replace(self, state=state, ended_at=datetime.now(UTC))
+
+    def write(self, lake: Lake, counts: Counts = Counts()) -> None:
+        """Write the run's row, or bring it up to date."""
+        row = {
+            "run_id": self.run_id,
+            "flow": self.flow,
+            "parameters": json.dumps(self.parameters),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "state": self.state,
+            "code_version": self.code_version,
+        }
+        with lake.transaction(f"{self.flow} {self.state}", {"run_id": self.run_id}) as change:
+            change.upsert("runs", RUNS.make_rows([row | counts.to_columns()]))
+
+
+def commit_plan(lake: Lake, plan: Plan, run_id: str) -> Counts:
+    """Write what needs no analysis: new places of known contents, and files that cannot be read."""
+    with lake.transaction("plan", {"run_id": run_id}) as change:
+        _write_files(change, [(file, track_id) for file, track_id in plan.duplicates], run_id)
+        for file, fault in plan.faults:
+            _write_fault(change, [file], fault, None, run_id)
+    left_failed = sum(failed for _, failed in plan.left_alone)
+    return Counts(
+        unchanged=plan.unchanged,
+        duplicate=len(plan.duplicates),
+        rejected=len(plan.faults) + len(plan.left_alone) - left_failed,
+        failed=left_failed,
+        ignored=plan.ignored,
+    )
+
+
+def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: str, owner: Owner) -> Counts:
+    """Write every table of a shard's tracks, and its faults, in one transaction."""
+    now = datetime.now(UTC)
+    done = sorted((result for result in results if result.analysis), key=lambda result: result.job.file.path)
+    ids = [result.job.track_id for result in done]
+    with lake.transaction(f"shard {name}", {"run_id": run_id, "shard": name}) as change:
+        first_seen = {
+            track: (user_id, privacy_setting, upload_date)
+            for track, user_id, privacy_setting, upload_date in change.connection.execute(
+                "SELECT track_id::VARCHAR, user_id, privacy_setting, upload_date FROM tracks"
+                " WHERE track_id IN (SELECT unnest(?::UUID[]))",
+                [ids],
+            ).fetchall()
+        }
+        rows = {table.name: [] for table in TRACK_TABLES}
+        for result in done:
+            user_id, privacy_setting, upload_date = first_seen.get(
+                result.job.track_id, (owner.user_id, owner.privacy_setting, now)
+            )
+            made = make_rows(result.analysis, result.job, run_id, upload_date, user_id, privacy_setting)
+            for table, found in made.items():
+                rows[table].extend(found)
+        for table, found in rows.items():
+            change.delete(table, "track_id", first_seen)
+            change.insert(table, BY_NAME[table].make_rows(found))
+        _write_files(change, [(file, result.job.track_id) for result in done for file in result.job.files], run_id)
+        for result in results:
+            if result.fault:
+                _write_fault(change, result.job.files, result.fault, result.job.file_hash, run_id)
+    return count_results(results)
+
+
+def count_results(results: Iterable[TrackResult]) -> Counts:
+    """What became of the files of these jobs."""
+    counts = Counts()
+    for result in results:
+        files = len(result.job.files)
+        if result.analysis:
+            counts += Counts(new=1, duplicate=files - 1, audio_s=result.analysis.duration_s)
+        elif result.fault.failed:
+            counts += Counts(failed=files)
+        else:
+            counts += Counts(rejected=files)
+    return counts
+
+
+def _write_files(change: Transaction, files: Sequence[tuple[FoundFile, str]], run_id: str) -> None:
+    rows = [
+        {
+            "corpus": file.corpus,
+            "uri": file.uri,
+            "track_id": track_id,
+            "size_bytes": file.size_bytes,
+            "modified_at": file.modified_at,
+            "run_id": run_id,
+        }
+        for file, track_id in files
+    ]
+    change.upsert("files", FILES.make_rows(rows))
+    change.delete("rejects", "uri", [file.uri for file, _ in files])
+
+
+def _write_fault(
+    change: Transaction, files: Sequence[FoundFile], fault: Fault, file_hash: str | None, run_id: str
+) -> None:
+    uris = [file.uri for file in files]
+    attempts = dict(
+        change.connection.execute(
+            "SELECT uri, attempts FROM rejects WHERE uri IN (SELECT unnest(?::VARCHAR[]))", [uris]
+        ).fetchall()
+    )
+    rows = [
+        {
+            "corpus": file.corpus,
+            "uri": file.uri,
+            "file_hash": file_hash,
+            "size_bytes": file.size_bytes,
+            "modified_at": file.modified_at,
+            "run_id": run_id,
+            "attempts": attempts.get(file.uri, 0) + 1,
+            "rejected_at": datetime.now(UTC),
+        }
+        | vars(fault)
+        for file in files
+    ]
+    change.upsert("rejects", REJECTS.make_rows(rows))
+    if file_hash:  # the place holds another content now
+        change.delete("files", "uri", uris)

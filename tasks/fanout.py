@@ -1,0 +1,84 @@
+"""One Dask future a track, with a bounded window, and a verdict on every track whose worker dies."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from distributed import Client, KilledWorker, as_completed
+
+from tasks.errors import TrackTimeout, WorkerCrashed
+from tasks.plan import Fault, TrackJob
+from tasks.track import TrackParams, TrackResult, analyse_track
+
+FUTURES_PER_WORKER = 2
+GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
+
+
+def fan_out(address: str, jobs: Sequence[TrackJob], params: TrackParams) -> Iterator[TrackResult]:
+    """Analyse tracks on a Dask cluster; a result for every job, in the order in which they end.
+
+    A worker that dies takes the tracks down that it held. Each of those is run again with nothing beside it, so that
+    only the track that kills its worker a second time is given up.
+    """
+    # Prefect runs this in a thread that has an event loop of its own: the client must bring its own along.
+    with Client(address, set_as_default=False) as client:
+        window = FUTURES_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        suspects: list[TrackJob] = []
+        for job, result in _run(client, jobs, params, window):
+            if result is None:
+                suspects.append(job)
+            else:
+                yield result
+        for job in suspects:
+            started = time.monotonic()
+            for _, result in _run(client, [job], params, 1):
+                yield result or TrackResult(job, fault=_describe_death(time.monotonic() - started, params))
+
+
+def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:
+    """`analyse_track`, with an end to a worker that hangs where no exception can reach it."""
+    guard = threading.Timer(params.timeout_s + GRACE_S, os._exit, [1])
+    guard.daemon = True
+    guard.start()
+    try:
+        return analyse_track(job, params)
+    finally:
+        guard.cancel()
+
+
+def _run(
+    client: Client, jobs: Sequence[TrackJob], params: TrackParams, window: int
+) -> Iterator[tuple[TrackJob, TrackResult | None]]:
+    """Each job with its result, or None where its worker died."""
+    waiting = deque(jobs)
+    running = {}
+    completed = as_completed(loop=client.loop)
+
+    def submit() -> None:
+        job = waiting.popleft()
+        future = client.submit(analyse_guarded, job, params, pure=False)
+        running[future.key] = job
+        completed.add(future)
+
+    while waiting and len(running) < window:
+        submit()
+    for future in completed:
+        job = running.pop(future.key)
+        try:
+            result = future.result()
+        except KilledWorker:
+            result = None
+        future.release()
+        if waiting:
+            submit()
+        yield job, result
+
+
+def _describe_death(seconds: float, params: TrackParams) -> Fault:
+    if seconds >= params.timeout_s:
+        error = TrackTimeout(f"The track took longer than {params.timeout_s:g} s and did not answer.")
+    else:
+        error = WorkerCrashed("The process that worked on the track died, twice.")
+    return Fault.of(error, "decode", "")

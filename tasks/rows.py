@@ -1,0 +1,133 @@
+"""What the lake keeps of an analysis: the rows of each table, in the order of the tables' keys."""
+
+import json
+from datetime import datetime
+
+import numpy as np
+
+from catalog.tables import make_id
+from tasks.music.drums import midi_note_of
+from tasks.plan import TrackJob
+from tasks.track import Analysis
+
+HIT_DURATION_S = 0.05  # drums have no note off; this is what the MIDI files write
+
+
+def make_rows(
+    analysis: Analysis, job: TrackJob, run_id: str, now: datetime, user_id: str | None, privacy_setting: str
+) -> dict[str, list[dict]]:
+    """The rows of one track, by table; every table of `catalog.tables.TRACK_TABLES` has an entry."""
+    base = {"corpus": job.corpus, "track_id": job.track_id}
+    section_ids = [
+        make_id("section", job.track_id, f"{start_s:.3f}", f"{end_s:.3f}")
+        for start_s, end_s in zip(analysis.sections.start_s, analysis.sections.end_s, strict=True)
+    ]
+    rows = {
+        "tracks": [_track_row(analysis, job, now, user_id, privacy_setting)],
+        "stems": [vars(stem) for stem in analysis.stems],
+        "onsets": [
+            {"stem": stem, "time_s": float(time_s), "strength": float(strength)}
+            for stem, found in analysis.onsets.items()
+            for time_s, strength in zip(found.time_s, found.strength, strict=True)
+        ],
+        "beats": [
+            {"time_s": float(time_s), "beat_in_bar": int(beat)}
+            for time_s, beat in zip(analysis.rhythm.time_s, analysis.rhythm.beat_in_bar, strict=True)
+        ],
+        "notes": _note_rows(analysis),
+        "sections": _section_rows(analysis, section_ids),
+        "patterns": _pattern_rows(analysis, section_ids, now),
+        "fingerprints": [
+            {
+                "algorithm": analysis.fingerprint.algorithm,
+                "items": analysis.fingerprint.items,
+                "hop_s": analysis.fingerprint.hop_s,
+            }
+        ],
+        "track_stages": [vars(stage) | {"run_id": run_id} for stage in analysis.stages],
+    }
+    return {table: [base | row for row in found] for table, found in rows.items()}
+
+
+def _track_row(analysis: Analysis, job: TrackJob, now: datetime, user_id: str | None, privacy_setting: str) -> dict:
+    info, rhythm = analysis.info, analysis.rhythm
+    return {
+        "file_hash": job.file_hash,
+        "duration_s": analysis.duration_s,
+        "codec": info.codec,
+        "sample_rate_hz": info.sample_rate_hz,
+        "channels": info.channels,
+        "title": info.title,
+        "artist": info.artist,
+        "album": info.album,
+        "genre_tag": info.genre_tag,
+        "tempo_bpm": rhythm.tempo_bpm,
+        "tempo_confidence": rhythm.tempo_confidence,
+        "tempo_alternative_bpm": rhythm.tempo_alternative_bpm,
+        "time_signature": rhythm.time_signature,
+        "time_signature_confidence": rhythm.time_signature_confidence,
+        "swing_ratio": rhythm.swing_ratio,
+        "detected_key": analysis.key.detected_key,
+        "key_confidence": analysis.key.key_confidence,
+        "detected_genre": info.genre_tag.lower() if info.genre_tag else None,
+        "genre_confidence": 1.0 if info.genre_tag else None,
+        "genre_source": "tag" if info.genre_tag else None,
+        "loudness_lufs": analysis.levels.loudness_lufs,
+        "quality_score": analysis.quality_score,
+        "user_id": user_id,
+        "privacy_setting": privacy_setting,
+        "upload_date": now,
+    }
+
+
+def _note_rows(analysis: Analysis) -> list[dict]:
+    hits = analysis.hits
+    return [
+        {
+            "instrument_type": str(instrument),
+            "time_s": float(time_s),
+            "duration_s": HIT_DURATION_S,
+            "midi_note": midi_note_of(str(instrument)),
+            "velocity": int(velocity),
+            "confidence": float(confidence),
+        }
+        for time_s, instrument, velocity, confidence in zip(
+            hits.time_s, hits.instrument, hits.velocity, hits.confidence, strict=True
+        )
+    ]
+
+
+def _section_rows(analysis: Analysis, section_ids: list[str]) -> list[dict]:
+    parts = analysis.sections
+    return [
+        {
+            "section_id": section_id,
+            "start_s": float(start_s),
+            "end_s": float(end_s),
+            "section_label": str(label),
+            "confidence": None if np.isnan(confidence) else float(confidence),
+        }
+        for section_id, start_s, end_s, label, confidence in zip(
+            section_ids, parts.start_s, parts.end_s, parts.section_label, parts.confidence, strict=True
+        )
+    ]
+
+
+def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> list[dict]:
+    return [
+        {
+            "pattern_id": make_id("pattern", section_ids[folded.section], "drums"),
+            "section_id": section_ids[folded.section],
+            "instrument_type": "drums",
+            "bars": folded.pattern.bars,
+            "midi_data": json.dumps(folded.pattern.midi_data),
+            "midi": folded.midi,
+            "tempo_bpm": analysis.rhythm.tempo_bpm,
+            "time_signature": analysis.rhythm.time_signature,
+            "key_signature": analysis.key.detected_key,
+            "fingerprint": folded.fingerprint,
+            "quality_score": folded.pattern.quality_score,
+            "created_at": now,
+        }
+        for folded in analysis.patterns
+    ]

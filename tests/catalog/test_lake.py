@@ -1,0 +1,182 @@
+"""The lake: what is committed together is seen together, and what is purged is gone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import catalog
+from catalog.errors import BadQuery, LakeNotFound, UnknownId, UnwritableLake
+from catalog.lake import Lake, newest_snapshot, read_arrow
+from catalog.tables import BEATS, FILES, ONSETS, TRACKS, make_id
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+TRACK = make_id("track", "one")
+
+
+@pytest.fixture
+def lake(tmp_path):
+    with Lake.open(tmp_path / "lake") as opened:
+        yield opened
+
+
+def add_track(lake: Lake, name: str = "one", beats: int = 2000, stem_uri: str | None = None) -> str:
+    track = make_id("track", name)
+    base = {"corpus": "c", "track_id": track}
+    with lake.transaction(f"add {name}") as change:
+        row = {"file_hash": name, "privacy_setting": "public", "upload_date": NOW, "user_id": name}
+        change.insert("tracks", TRACKS.make_rows([base | row]))
+        change.insert("files", FILES.make_rows([base | {"uri": f"file:///{name}", "size_bytes": 1}]))
+        change.insert("beats", BEATS.make_rows([base | {"time_s": float(i), "beat_in_bar": 1} for i in range(beats)]))
+        if stem_uri:
+            stem = {"stem": "drums", "uri": stem_uri, "backend": "none"}
+            change.insert("stems", catalog.tables.STEMS.make_rows([base | stem]))
+    return track
+
+
+def count(connection, table: str) -> int:
+    return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+def test_a_reader_sees_a_transaction_whole_or_not_at_all(lake):
+    reader = catalog.connect(lake.folder)
+    with lake.transaction("both") as change:
+        change.insert("beats", BEATS.make_rows([{"corpus": "c", "track_id": TRACK, "time_s": 0.0}]))
+        change.insert("onsets", ONSETS.make_rows([{"corpus": "c", "track_id": TRACK, "time_s": 0.0}]))
+        assert (count(reader, "beats"), count(reader, "onsets")) == (0, 0)
+    assert (count(reader, "beats"), count(reader, "onsets")) == (1, 1)
+
+
+def test_a_transaction_that_fails_leaves_nothing(lake):
+    with pytest.raises(RuntimeError, match="half-way"), lake.transaction("fails") as change:
+        change.insert("beats", BEATS.make_rows([{"corpus": "c", "track_id": TRACK, "time_s": 0.0}]))
+        raise RuntimeError("half-way")
+    assert count(lake.connection, "beats") == 0
+
+
+def test_a_reader_cannot_write(lake):
+    with pytest.raises(Exception, match="read-only"):
+        catalog.connect(lake.folder).execute("DELETE FROM tracks")
+
+
+def test_upsert_replaces_the_row_with_the_same_key(lake):
+    for size in (1, 2):
+        with lake.transaction("file") as change:
+            change.upsert("files", FILES.make_rows([{"corpus": "c", "uri": "file:///a", "size_bytes": size}]))
+    assert lake.query("SELECT size_bytes FROM files").to_pylist() == [{"size_bytes": 2}]
+
+
+def test_an_older_snapshot_can_be_read(lake):
+    add_track(lake, "one")
+    before = newest_snapshot(catalog.connect(lake.folder))
+    add_track(lake, "two")
+    assert count(catalog.connect(lake.folder, snapshot=before), "tracks") == 1
+
+
+def test_partitions_lie_in_folders_by_corpus(lake):
+    add_track(lake)
+    assert list((lake.folder / "tables").glob("**/beats/corpus=c/*.parquet"))
+
+
+def test_a_lake_can_be_moved(lake, tmp_path):
+    add_track(lake)
+    lake.close()
+    moved = lake.folder.rename(tmp_path / "moved")
+    assert count(catalog.connect(moved), "beats") == 2000
+
+
+def test_opening_again_declares_nothing_new(lake):
+    before = lake.snapshot
+    with Lake.open(lake.folder) as again:
+        assert again.snapshot == before
+
+
+def test_a_sound_lake_has_no_problems(lake):
+    add_track(lake)
+    assert lake.verify() == []
+
+
+def test_verify_names_a_changed_file(lake):
+    add_track(lake)
+    path = next((lake.folder / "tables").glob("**/beats/**/*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[40] ^= 0xFF
+    path.write_bytes(data)
+    assert [problem for problem in lake.verify() if path.name in problem and "changed" in problem]
+
+
+def test_verify_names_a_missing_file(lake):
+    add_track(lake)
+    path = next((lake.folder / "tables").glob("**/beats/**/*.parquet"))
+    path.rename(lake.folder / "elsewhere")
+    problems = lake.verify()
+    assert [problem for problem in problems if path.name in problem and "missing" in problem]
+
+
+def test_verify_names_rows_of_unknown_tracks(lake):
+    with lake.transaction("lost") as change:
+        change.insert("beats", BEATS.make_rows([{"corpus": "c", "track_id": TRACK, "time_s": 0.0}]))
+    assert lake.verify() == ["beats has 1 rows of unknown tracks."]
+
+
+def test_verify_names_a_doubled_key(lake):
+    add_track(lake, beats=0)
+    add_track(lake, beats=0)
+    assert "tracks has 1 keys (track_id) more than once." in lake.verify()
+
+
+def test_verify_names_a_missing_stem(lake):
+    add_track(lake, stem_uri="stems/x/drums.flac")
+    assert lake.verify() == ["stems/x/drums.flac is missing."]
+
+
+def test_compacting_keeps_every_row(lake):
+    for index in range(6):
+        add_track(lake, f"track {index}")
+    done = lake.compact()
+    assert (done["files_after"] < done["files_before"], count(lake.connection, "beats")) == (True, 12_000)
+    assert lake.verify() == []
+
+
+def test_a_purged_track_leaves_no_trace(lake):
+    uri = "stems/ab/one/drums.flac"
+    (lake.folder / uri).parent.mkdir(parents=True)
+    (lake.folder / uri).write_bytes(b"stem")
+    track = add_track(lake, "one", stem_uri=uri)
+    add_track(lake, "two")
+    removed = lake.purge_tracks([track])
+    assert (removed["tracks"], removed["beats"], removed["stem_files"]) == (1, 2000, 1)
+    assert not (lake.folder / "stems").exists()
+    assert count(lake.connection, "tracks") == 1
+    assert len(lake.connection.execute("FROM lake.snapshots()").fetchall()) == 1
+    for path in (lake.folder / "tables").glob("**/*.parquet"):
+        assert track.encode() not in path.read_bytes()
+        assert read_arrow(lake.connection, f"SELECT count(*) AS n FROM '{path}'")["n"][0].as_py() <= 2000
+    assert lake.verify() == []
+
+
+def test_purging_an_unknown_track_is_refused(lake):
+    with pytest.raises(UnknownId, match="holds no track"):
+        lake.purge_tracks([TRACK])
+
+
+def test_recent_snapshots_survive_compaction(lake):
+    add_track(lake)
+    before = newest_snapshot(catalog.connect(lake.folder))
+    lake.compact(retention=timedelta(days=1))
+    assert count(catalog.connect(lake.folder, snapshot=before), "beats") == 2000
+
+
+def test_a_missing_lake_is_named(tmp_path):
+    with pytest.raises(LakeNotFound, match="no lake in"):
+        catalog.connect(tmp_path)
+
+
+def test_a_lake_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableLake, match="cannot be written"):
+        Lake.open(tmp_path / "file" / "lake")
+
+
+def test_a_wrong_query_says_what_duckdb_says(lake):
+    with pytest.raises(BadQuery, match="nosuchtable"):
+        lake.query("FROM nosuchtable")

@@ -1,0 +1,44 @@
+"""Synthetic audio that several tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE_HZ = 44_100
+
+
+@pytest.fixture(scope="session")
+def beat_samples() -> np.ndarray:
+    """Twelve seconds of a backbeat at 120 bpm, float32 (2, n): kick on 1 and 3, snare on 2 and 4, hi-hat on eighths."""
+    random = np.random.default_rng(7)
+    samples = np.zeros(12 * RATE_HZ, np.float32)
+
+    def add(time_s: float, hit: np.ndarray) -> None:
+        start = round(time_s * RATE_HZ)
+        end = min(len(samples), start + len(hit))
+        samples[start:end] += hit[: end - start]
+
+    time_s = np.arange(round(0.25 * RATE_HZ)) / RATE_HZ
+    kick = 0.8 * np.sin(2 * np.pi * (50 * time_s + 4 * (1 - np.exp(-time_s * 60)))) * np.exp(-time_s * 18)
+    noise = random.standard_normal(len(time_s))
+    snare = (0.35 * noise + 0.3 * np.sin(2 * np.pi * 190 * time_s)) * np.exp(-time_s * 22)
+    hihat = 0.18 * np.diff(random.standard_normal(len(time_s) + 1)) * np.exp(-time_s * 70)
+    for beat in range(24):
+        add(beat * 0.5, kick if beat % 2 == 0 else snare)
+        add(beat * 0.5, hihat)
+        add(beat * 0.5 + 0.25, hihat)
+    return np.stack([samples, samples]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def write_track(beat_samples):
+    """Write the backbeat to a file, at a gain that makes its content its own."""
+
+    def write(path: Path, gain: float = 0.5) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, (beat_samples * gain).T, RATE_HZ)
+        return path
+
+    return write
