@@ -76,6 +76,8 @@ HEAD_BYTES = 64 << 10
 
 TAG_LIMIT = 200  # characters
 LOUD_PEAK = 8.0  # 18 dB above full scale: beyond any mastering, so the scale itself is wrong
+MAX_CHANNELS = 64
+RATES_HZ = range(2_000, 3_072_001)  # from old voice recordings to DSD512, counted in bytes; beyond, a header lies
 LEAST_BYTES_PER_S = 16  # of a header's claim; digital silence in FLAC takes about 150
 
 
@@ -370,7 +372,7 @@ def _choose_stream(container: av.container.InputContainer) -> av.AudioStream:
     context = stream.codec_context
     if context is None:
         raise UnsupportedCodec("No decoder is available for the codec of the audio stream.")
-    if context.sample_rate <= 0 or context.channels <= 0:
+    if context.sample_rate not in RATES_HZ or not 0 < context.channels <= MAX_CHANNELS:
         raise CorruptAudio(f"The header claims {context.channels} channels at {context.sample_rate} Hz.")
     context.thread_count = 1
     return stream
