@@ -164,18 +164,23 @@ def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
     louder one counts.
     """
     grid = np.zeros((len(bars), len(INSTRUMENTS), bars.steps_per_bar), np.float32)
-    beats = bars.beat_time_s.shape[1] - 1
-    steps_per_beat = bars.steps_per_bar / beats
-    for row, instrument in enumerate(INSTRUMENTS):
-        chosen = hits.instrument == instrument
-        times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
-        for number, beat_time_s in enumerate(bars.beat_time_s):
-            half_step = (beat_time_s[1] - beat_time_s[0]) / steps_per_beat / 2
-            low, high = np.searchsorted(times, [beat_time_s[0] - half_step, beat_time_s[-1]])
-            position = np.interp(times[low:high], beat_time_s, np.arange(beats + 1))
-            step = np.floor(position * steps_per_beat + 0.5).astype(int)
-            within = step < bars.steps_per_bar
-            np.maximum.at(grid[number, row], step[within], velocities[low:high][within])
+    chosen = np.isin(hits.instrument, INSTRUMENTS)
+    times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
+    rows = np.array([INSTRUMENTS.index(name) for name in hits.instrument[chosen]], int)
+
+    beats = bars.beat_time_s
+    steps_per_beat = bars.steps_per_bar / (beats.shape[1] - 1)
+    half_step_s = (beats[:, 1] - beats[:, 0]) / steps_per_beat / 2
+    bar = np.searchsorted(beats[:, 0] - half_step_s, times, side="right") - 1
+    inside = bar >= 0
+    bar, times, velocities, rows = bar[inside], times[inside], velocities[inside], rows[inside]
+
+    beat = np.maximum((times[:, None] >= beats[bar, :-1]).sum(axis=1) - 1, 0)
+    begin, end = beats[bar, beat], beats[bar, beat + 1]
+    position = (beat + (times - begin) / (end - begin)) * steps_per_beat
+    step = np.floor(position + 0.5).astype(int)
+    inside = step < bars.steps_per_bar  # later ones fall into a gap between bars
+    np.maximum.at(grid, (bar[inside], rows[inside], step[inside]), velocities[inside])
     return grid
 
 
