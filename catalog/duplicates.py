@@ -1,8 +1,9 @@
 """Which tracks share audio, and which song each track belongs to. How fingerprints are made is in tasks/music/.
 
 Three steps. An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair
-X
-grow from confirmed evidence alone, and rather miss a copy than merge two songs: that is the verdict, in `song_groups`.
+has to be compared. Each proposal is confirmed bit by bit along its alignment: that is the evidence, in `matches`.
+Groups grow from confirmed evidence alone, and rather miss a copy than merge two songs: that is the verdict, in
+`song_groups`.
 
 Reference:
     Haitsma & Kalker, "A highly robust audio fingerprinting system", ISMIR 2002: proposals from equal items, confirmed
@@ -314,7 +315,7 @@ def refresh_song_groups(lake: Lake, run_id: str | None, params: DuplicateParams 
 
 
 def find_changing_items(items: np.ndarray, static_items: int = DuplicateParams.static_items) -> np.ndarray:
-    """Mark the items outside silence and steady tones, bool (n,): runs of equal items match those of any other track."""
+    """Mark the items outside silence and steady tones, bool (n,): runs of one item are in any other track as well."""
     if not len(items):
         return np.zeros(0, bool)
     edges = np.concatenate([[0], np.flatnonzero(np.diff(items)) + 1, [len(items)]])

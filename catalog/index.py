@@ -220,6 +220,11 @@ def number_patterns(pattern_ids: Sequence[str]) -> np.ndarray:
     return np.array([uuid.UUID(pattern).int >> 65 for pattern in pattern_ids], np.int64)
 
 
+def bound_number(number: int) -> tuple[str, str]:
+    """The lowest and the highest identifier with this number."""
+    return str(uuid.UUID(int=number << 65)), str(uuid.UUID(int=((number + 1) << 65) - 1))
+
+
 def measure_recall(index: object, vectors: np.ndarray, numbers: np.ndarray, sample: int) -> float:
     """Share of the exact ten nearest neighbours that an index finds, over evenly drawn vectors; equal scores count."""
     chosen = vectors[np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(int)]

@@ -1,0 +1,53 @@
+"""The flow `nightly`: from the tracks of the day to songs, indexes and a tidy lake. What it does is in catalog/."""
+
+from importlib.metadata import version
+
+from prefect import flow
+
+from catalog.duplicates import DuplicateParams
+from catalog.index import IndexParams
+from catalog.lake import Lake
+from flows.settings import Settings
+from tasks.commit import Run
+from tasks.nightly import build_indexes, compact_lake, find_duplicates, group_tracks
+
+
+@flow(name="nightly")
+def nightly(lake: str | None = None, min_similarity: float | None = None, neighbours: int | None = None) -> dict:
+    """Group duplicates, rebuild the indexes and the similarity table, and tidy the lake.
+
+    A station that finds nothing changed writes nothing; one that fails leaves what the last night published.
+
+    Args:
+        lake: The lake's folder.
+        min_similarity: Least similarity that is kept.
+        neighbours: Neighbours that are kept for each pattern.
+
+    Returns:
+        What each station counted: matches, songs, same, excerpt, unique, indexes, similarities and files.
+    """
+    chosen = {"lake": lake, "min_similarity": min_similarity, "neighbours": neighbours}
+    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    place = {"lake": str(settings.lake), "catalog": settings.catalog}
+    duplicates = DuplicateParams()
+    similarities = IndexParams(min_similarity=settings.min_similarity, neighbours=settings.neighbours)
+    run = Run("nightly", chosen, version("midime"))
+    with Lake.open(**place) as opened:
+        run.write(opened)
+        try:
+            matches = find_duplicates(**place, params=duplicates)
+            songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
+            indexes = build_indexes(**place, params=similarities)
+            files = compact_lake(**place)
+        except BaseException:
+            run.end("failed").write(opened)
+            raise
+        run.end("completed").write(opened)
+    return {
+        "run_id": run.run_id,
+        "matches": matches["matches"],
+        **{name: songs[name] for name in ("songs", "same", "excerpt", "unique")},
+        "indexes": indexes,
+        "similarities": sum(index["similarities"] for index in indexes),
+        "files": files["files_after"],
+    }

@@ -1,0 +1,51 @@
+"""The Prefect tasks of the flow `nightly`. What they do is in catalog/."""
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from catalog.duplicates import DuplicateParams, refresh_matches, refresh_song_groups
+from catalog.index import IndexParams, refresh_indexes
+from catalog.lake import Lake
+
+
+@task(name="find duplicates")
+def find_duplicates(lake: str, catalog: str | None, params: DuplicateParams) -> dict[str, int]:
+    """Find the pairs of tracks that share audio."""
+    with Lake.open(lake, catalog) as opened:
+        counts = refresh_matches(opened, params)
+    get_run_logger().info(f"matches: {counts['matches']}, {counts['changed']} changed")
+    return counts
+
+
+@task(name="group songs")
+def group_tracks(lake: str, catalog: str | None, run_id: str, params: DuplicateParams) -> dict[str, int]:
+    """Decide which song each track belongs to."""
+    with Lake.open(lake, catalog) as opened:
+        counts = refresh_song_groups(opened, run_id, params)
+    get_run_logger().info(
+        f"songs: {counts['songs']}, with {counts['same']} copies, {counts['excerpt']} excerpts and "
+        f"{counts['unique']} tracks alone"
+    )
+    return counts
+
+
+@task(name="build indexes")
+def build_indexes(lake: str, catalog: str | None, params: IndexParams) -> list[dict]:
+    """Build the indexes and the similarity table of each instrument."""
+    with Lake.open(lake, catalog) as opened:
+        indexes = refresh_indexes(opened, params)
+    for index in indexes:
+        get_run_logger().info(
+            f"{index['index_version']}: {index['vectors']} vectors, recall {index['recall_at_10']:.3f}, "
+            f"{index['similarities']} similarities, {'built' if index['built'] else 'unchanged'}"
+        )
+    return indexes
+
+
+@task(name="compact")
+def compact_lake(lake: str, catalog: str | None) -> dict[str, int]:
+    """Merge small files and forget old snapshots."""
+    with Lake.open(lake, catalog) as opened:
+        counts = opened.compact()
+    get_run_logger().info(f"files: {counts['files_before']} before, {counts['files_after']} after")
+    return counts
