@@ -1,4 +1,4 @@
-"""Onsets: when something is struck or starts, in one stem or in a mixture. What was struck is in drums.py and notes.py."""
+"""Onsets: when something is struck or starts, in one stem or in a mixture. What it was is in drums.py and notes.py."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.music.signals import LogMel
 
-VERSION = "superflux-1"
+VERSION = "superflux-2"
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,13 @@ class OnsetParams:
         mean_before_s, mean_after_s: Window of the local mean that a peak must exceed.
         threshold: By how much a peak must exceed the local mean, in units of `Onsets.strength`.
         relative_threshold: The same as a share of the strongest flux within `context_s`.
-        context_s: Half width of the window of `relative_threshold`.
+        noise_factor: By how many median deviations of the flux a peak must exceed its median: noise has an even flux.
+        context_s: Width of the window of `relative_threshold` and `noise_factor`.
         min_gap_s: Of two onsets closer than this the weaker is dropped.
-        latency_s: Added to each time, so that onsets lie on the start of the sound and not on the peak of its rise.
+        decay_s: How long after its top a sound is asked how fast it dies away.
+        latency_s: How much too early the middle of the rise of a sound is that dies away at once, given the length of
+            the frames; fitted to bursts of noise of known time, decay and loudness.
+        attack_s: How long instruments take to speak.
     """
 
     lag_s: float = 0.02
@@ -32,9 +36,12 @@ class OnsetParams:
     mean_after_s: float = 0.07
     threshold: float = 0.01
     relative_threshold: float = 0.02
+    noise_factor: float = 5.0
     context_s: float = 2.0
     min_gap_s: float = 0.03
-    latency_s: float = -0.003
+    decay_s: float = 0.03
+    latency_s: float = 0.010
+    attack_s: float = 0.002
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Onsets:
 
 
 def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
-    """Find onsets as peaks of the spectral flux, refined below the frame.
+    """Find onsets as peaks of the spectral flux, placed between the frames.
 
     Args:
         mel: The spectrogram of one stem or of a mixture.
@@ -69,8 +76,8 @@ def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
     """
     flux = compute_flux(mel, params)
     peaks = _pick_peaks(flux, mel.hop_s, params)
-    time_s = (peaks + _parabolic_offset(flux, peaks)) * mel.hop_s + params.latency_s
-    return Onsets(np.clip(time_s, 0.0, mel.duration_s), flux[peaks].astype(np.float32))
+    time_s = np.maximum.accumulate(np.clip(_locate(mel, peaks, params), 0.0, mel.duration_s))
+    return Onsets(time_s, flux[peaks].astype(np.float32))
 
 
 def compute_flux(mel: LogMel, params: OnsetParams = OnsetParams()) -> np.ndarray:
@@ -95,7 +102,7 @@ def _widen(values: np.ndarray, bands: int) -> np.ndarray:
 
 
 def _pick_peaks(flux: np.ndarray, hop_s: float, params: OnsetParams) -> np.ndarray:
-    from scipy.ndimage import maximum_filter1d
+    from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 
     if not len(flux):
         return np.zeros(0, int)
@@ -103,14 +110,16 @@ def _pick_peaks(flux: np.ndarray, hop_s: float, params: OnsetParams) -> np.ndarr
     def frames(seconds: float) -> int:
         return max(1, round(seconds / hop_s))
 
-    loudest = maximum_filter1d(flux, 2 * frames(params.local_max_s) + 1, mode="constant")
-    context = maximum_filter1d(flux, 2 * frames(params.context_s) + 1, mode="constant")
     before, after = frames(params.mean_before_s), frames(params.mean_after_s)
-    total = np.concatenate([np.zeros(before), np.cumsum(flux, dtype=np.float64), np.zeros(after)])
-    total[before + len(flux) :] = total[before + len(flux) - 1]
-    mean = (total[before + after :] - np.concatenate([[0.0], total])[: len(flux)]) / (before + after + 1)
-    margin = np.maximum(params.threshold, params.relative_threshold * context)
-    candidates = np.flatnonzero((flux >= loudest) & (flux >= mean + margin))
+    mean = uniform_filter1d(flux, before + after + 1, mode="constant", origin=(before - after) // 2)
+    loudest = maximum_filter1d(flux, 2 * frames(params.local_max_s) + 1, mode="constant")
+    context = frames(params.context_s)
+    strongest = maximum_filter1d(flux, context, mode="constant")
+    median = median_filter(flux, context, mode="nearest")
+    deviation = median_filter(np.abs(flux - median), context, mode="nearest")
+    least = mean + np.maximum(params.threshold, params.relative_threshold * strongest)
+    least = np.maximum(least, median + params.noise_factor * deviation)
+    candidates = np.flatnonzero((flux >= loudest) & (flux >= least))
 
     kept: list[int] = []
     for frame in candidates:
@@ -122,10 +131,36 @@ def _pick_peaks(flux: np.ndarray, hop_s: float, params: OnsetParams) -> np.ndarr
     return np.array(kept, int)
 
 
-def _parabolic_offset(flux: np.ndarray, peaks: np.ndarray) -> np.ndarray:
-    """Where the parabola through a peak and its neighbours is highest, in frames from the peak, within half a frame."""
-    padded = np.pad(flux.astype(np.float64), 1)
-    left, middle, right = padded[peaks], padded[peaks + 1], padded[peaks + 2]
-    curvature = left - 2.0 * middle + right
-    offset = np.where(curvature < -1e-12, 0.5 * (left - right) / np.minimum(curvature, -1e-12), 0.0)
-    return np.clip(offset, -0.5, 0.5)
+def _locate(mel: LogMel, peaks: np.ndarray, params: OnsetParams) -> np.ndarray:
+    """Seconds at which the sounds of these peaks of the flux begin.
+
+    The magnitude of the bands that rise crosses half its height as the window crosses the onset: that does not depend
+    on the loudness, as the peak of a logarithmic flux does. It happens the earlier the faster the sound dies away,
+    which is read from what is left of it `params.decay_s` after its top.
+    """
+    before, after = 3, 6  # frames around a peak
+    decay = round(params.decay_s / mel.hop_s)
+    if not len(peaks):
+        return np.zeros(0)
+    padded = np.pad(mel.values, ((0, 0), (before, after)), mode="edge")
+    time_s = np.zeros(len(peaks))
+    for first in range(0, len(peaks), 4096):  # bounds the memory of the excerpts
+        some = peaks[first : first + 4096]
+        values = padded[:, some[:, None] + np.arange(before + after + 1)]  # (bands, peaks, frames)
+        rise = np.maximum(values[:, :, before + 1] - values[:, :, before - 1], 0.0)
+        magnitude = 10.0**values - 1.0
+        magnitude /= magnitude[:, :, : before + 4].max(axis=2, keepdims=True) + 1e-9
+        height = (magnitude * rise[:, :, None]).sum(axis=0) / (rise.sum(axis=0)[:, None] + 1e-9)
+
+        row = np.arange(len(some))
+        top = height[:, : before + 4].argmax(axis=1)
+        floor = height[:, :before].min(axis=1)
+        full = height[row, top] - floor + 1e-9
+        below = (height < (floor + 0.5 * full)[:, None]) & (np.arange(height.shape[1]) < top[:, None])
+        last = np.where(below.any(axis=1), height.shape[1] - 1 - below[:, ::-1].argmax(axis=1), 0)
+        step = height[row, last + 1] - height[row, last]
+        part = np.clip((floor + 0.5 * full - height[row, last]) / np.where(step > 0, step, 1.0), 0.0, 1.0)
+        left = np.clip((height[row, np.minimum(top + decay, height.shape[1] - 1)] - floor) / full, 0.0, 1.0)
+        crossing_s = (some - before + last + part) * mel.hop_s
+        time_s[first : first + 4096] = crossing_s + params.latency_s * (1.0 - left) - params.attack_s
+    return time_s
