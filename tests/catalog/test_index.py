@@ -18,7 +18,7 @@ from catalog.index import (
     open_index,
     refresh_indexes,
 )
-from catalog.lake import Lake, connect
+from catalog.lake import connect
 from catalog.tables import PATTERNS, SECTIONS, TRACKS, make_id
 
 SMALL_GRAPH = IndexParams(flat_below=50)
@@ -57,12 +57,6 @@ def add_patterns(lake, vectors, name="a", private=(), instrument="drums", per_tr
         change.insert("sections", SECTIONS.make_rows(sections))
         change.insert("patterns", PATTERNS.make_rows(patterns))
     return [row["pattern_id"] for row in patterns]
-
-
-@pytest.fixture
-def lake(tmp_path):
-    with Lake.open(tmp_path / "lake") as opened:
-        yield opened
 
 
 def read_similarities(lake):

@@ -1,0 +1,255 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from catalog.errors import BadQuery, MissingIndex, StaleIndex, UnknownId
+from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
+from catalog.lake import Lake, connect
+from catalog.search import search_frame, search_patterns
+from catalog.tables import PATTERNS, SECTIONS, SONG_GROUPS, TRACKS, make_id
+
+COUNT = 120
+COPIES = (10, 11)  # two tracks of one song
+PRIVATE = 20  # ada's
+GENRES, KEYS, METERS = ("Rock", "jazz"), ("C minor", "D major", None), ("4/4", "3/4")
+
+
+def draw_vectors(count, seed=0):
+    """Variations of one groove, float32 (count, DIMENSIONS): all alike to some degree."""
+    rng = np.random.default_rng(seed)
+    groove = rng.random(DIMENSIONS) < 0.3
+    return (groove + 0.5 * rng.random((count, DIMENSIONS)) * rng.random((count, 1))).astype(np.float32)
+
+
+def name_pattern(number):
+    return make_id("pattern", number)
+
+
+def name_track(number):
+    return make_id("track", number)
+
+
+def add_patterns(lake, numbers, vectors):
+    tracks = [
+        {
+            "corpus": "even" if number % 2 == 0 else "odd",
+            "track_id": name_track(number),
+            "title": f"Song {number}",
+            "detected_genre": GENRES[number % 2],
+            "privacy_setting": "private" if number == PRIVATE else "public",
+            "user_id": "ada",
+        }
+        for number in numbers
+    ]
+    sections = [
+        {"corpus": "c", "section_id": make_id("section", number), "track_id": name_track(number), "start_s": 2.0}
+        | {"end_s": 10.0, "section_label": "verse"}
+        for number in numbers
+    ]
+    patterns = [
+        {
+            "corpus": "even" if number % 2 == 0 else "odd",
+            "pattern_id": name_pattern(number),
+            "section_id": make_id("section", number),
+            "track_id": name_track(number),
+            "instrument_type": "drums",
+            "tempo_bpm": 60.0 + number,
+            "time_signature": METERS[number % 5 == 0],
+            "key_signature": KEYS[number % 3],
+            "fingerprint": vector.tolist(),
+        }
+        for number, vector in zip(numbers, vectors, strict=True)
+    ]
+    with lake.transaction("test") as change:
+        change.insert("tracks", TRACKS.make_rows(tracks))
+        change.insert("sections", SECTIONS.make_rows(sections))
+        change.insert("patterns", PATTERNS.make_rows(patterns))
+
+
+@pytest.fixture(scope="module")
+def lake(_empty_lake, tmp_path_factory):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path_factory.mktemp("search") / "lake")) as opened:
+        add_patterns(opened, range(COUNT), draw_vectors(COUNT))
+        groups = [
+            {"track_id": name_track(number), "source_song_id": name_track(COPIES[0]), "relation": "same"}
+            for number in COPIES
+        ]
+        with opened.transaction("test") as change:
+            change.insert("song_groups", SONG_GROUPS.make_rows(groups))
+        refresh_indexes(opened, IndexParams(flat_below=50))
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def reader(lake):
+    with connect(lake.folder) as connection:
+        yield connection
+
+
+def find(reader, lake, number=0, **options):
+    """The numbers of the patterns found, the best first, with their scores."""
+    names = {name_pattern(number): number for number in range(COUNT)}
+    frame = search_frame(reader, lake.folder, pattern_id=name_pattern(number), **options)
+    return [(names[pattern], score) for pattern, score in zip(frame.pattern_id, frame.similarity_score, strict=True)]
+
+
+def expect(number=0, min_similarity=0.7, limit=20, keep=lambda other: True, own=False):
+    vectors = draw_vectors(COUNT).astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = vectors @ vectors[number]
+    chosen = [
+        other
+        for other in np.argsort(-scores)
+        if scores[other] >= min_similarity and other != number and keep(other) and (own or other != PRIVATE)
+    ]
+    return [(other, pytest.approx(scores[other], abs=1e-5)) for other in chosen[:limit]]
+
+
+def test_the_nearest_patterns_come_first(reader, lake):
+    assert find(reader, lake) == expect()
+
+
+def test_the_index_gives_the_same_answer_with_the_same_scores(reader, lake):
+    exact = search_patterns(reader, lake.folder, pattern_id=name_pattern(3)).to_dict()
+    indexed = search_patterns(reader, lake.folder, pattern_id=name_pattern(3), exact_below=10).to_dict()
+    assert (exact["query_info"]["regime"], indexed["query_info"]["regime"]) == ("exact", "index")
+    assert exact["results"] == indexed["results"]
+
+
+def test_the_macro_gives_the_same_answer_in_sql(reader, lake):
+    rows = reader.execute(
+        f"SELECT pattern_id::VARCHAR, similarity_score FROM similar_patterns('{name_pattern(3)}', max_results := 7)"
+    ).fetchall()
+    found = search_frame(reader, lake.folder, pattern_id=name_pattern(3), limit=7)
+    assert [pattern for pattern, _ in rows] == found.pattern_id.tolist()
+    assert [score for _, score in rows] == pytest.approx(found.similarity_score.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("exact_below", [10, 10_000])
+@pytest.mark.parametrize(
+    ("filters", "keep"),
+    [
+        ({"tempo": (80, 130)}, lambda other: 20 <= other <= 70),
+        ({"genres": ["rock"]}, lambda other: other % 2 == 0),
+        ({"genres": ["ROCK", "Jazz"]}, lambda other: True),
+        ({"key": "c MINOR"}, lambda other: other % 3 == 0),
+        ({"time_signature": "3/4"}, lambda other: other % 5 == 0),
+        ({"corpus": "odd"}, lambda other: other % 2 == 1),
+        ({"corpus": "odd", "key": "C minor"}, lambda other: other % 6 == 3),
+        ({"user_id": "ada"}, None),
+    ],
+)
+def test_filters_work_inside_the_search(reader, lake, filters, keep, exact_below):
+    expected = expect(keep=keep) if keep else expect(own=True)
+    assert find(reader, lake, exact_below=exact_below, **filters) == expected
+
+
+@pytest.mark.parametrize("exact_below", [10, 10_000])
+def test_private_patterns_of_others_never_appear(reader, lake, exact_below):
+    options = {"min_similarity": -1, "limit": 500, "exact_below": exact_below}
+    assert PRIVATE in [number for number, _ in find(reader, lake, user_id="ada", **options)]
+    for stranger in (None, "bob"):
+        assert len(found := find(reader, lake, user_id=stranger, **options)) == COUNT - 2
+        assert PRIVATE not in [number for number, _ in found]
+
+
+def test_private_patterns_are_unknown_to_others(reader, lake):
+    assert find(reader, lake, PRIVATE, user_id="ada") == expect(PRIVATE)
+    with pytest.raises(UnknownId, match=name_pattern(PRIVATE)):
+        find(reader, lake, PRIVATE, user_id="bob")
+
+
+def test_the_macro_knows_no_private_pattern(reader):
+    everything = "min_similarity := -1, max_results := 500"
+    rows = reader.execute(f"SELECT pattern_id::VARCHAR FROM similar_patterns('{name_pattern(0)}', {everything})")
+    assert name_pattern(PRIVATE) not in {pattern for (pattern,) in rows.fetchall()}
+    assert not reader.execute(f"FROM similar_patterns('{name_pattern(PRIVATE)}', {everything})").fetchall()
+
+
+def test_sections_are_grouped_by_their_song(reader, lake):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), min_similarity=-1, limit=500).to_dict()
+    sections = {song["source_song_id"]: song["sections"] for song in answer["results"]}
+    copies = sections[name_track(COPIES[0])]
+    assert {section["track_id"] for section in copies} == {name_track(number) for number in COPIES}
+    assert answer["total_matches"] == sum(map(len, sections.values())) == COUNT - 2
+    best = [song["sections"][0]["similarity_score"] for song in answer["results"]]
+    assert best == sorted(best, reverse=True)
+
+
+def test_a_section_says_what_it_is(reader, lake):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), tempo=(63, 63)).to_dict()
+    ((section,),) = [song["sections"] for song in answer["results"]]
+    assert section["similarity_score"] == expect(keep=lambda other: other == 3)[0][1]
+    assert section == section | {
+        "song_id": make_id("section", 3),
+        "section": "verse",
+        "tempo": 63.0,
+        "key": "C minor",
+        "genre": "jazz",
+        "time_signature": "4/4",
+        "title": "Song 3",
+    }
+
+
+def test_a_vector_finds_its_pattern_at_any_scale(reader, lake):
+    frame = search_frame(reader, lake.folder, vector=1000 * draw_vectors(COUNT)[7], limit=1)
+    assert frame.pattern_id.tolist() == [name_pattern(7)]
+    assert frame.similarity_score[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_answer_says_how_it_was_found(reader, lake):
+    info = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), genres=["jazz"]).query_info
+    assert info["filters"] == {"genres": ["jazz"]}
+    assert (info["regime"], info["candidates"], info["index"]["fresh"]) == ("exact", COUNT // 2, True)
+
+
+def test_nothing_similar_is_an_empty_answer_with_the_reason(reader, lake):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), min_similarity=1.0).to_dict()
+    assert (answer["total_matches"], answer["results"]) == (0, [])
+    assert answer["query_info"]["reason"] == "No pattern is as similar as 1."
+
+
+def test_filters_that_exclude_everything_say_so(reader, lake):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), genres=["polka"])
+    assert answer.query_info["reason"] == "No pattern passes the filters."
+    assert answer.to_frame().empty
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "not by both or neither"),
+        ({"vector": [1.0], "pattern_id": name_pattern(0)}, "not by both or neither"),
+        ({"vector": [1.0, 2.0]}, "96 numbers"),
+        ({"vector": [0.0] * 96}, "empty"),
+        ({"vector": [float("nan")] * 96}, "not finite"),
+        ({"pattern_id": name_pattern(0), "limit": 0}, "at least 1"),
+        ({"pattern_id": name_pattern(0), "min_similarity": 7}, "cosine"),
+        ({"pattern_id": name_pattern(0), "tempo": (140, 80)}, "140:80 is empty"),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(reader, lake, options, message):
+    with pytest.raises(BadQuery, match=message):
+        search_patterns(reader, lake.folder, **options)
+
+
+@pytest.mark.parametrize("pattern", ["-", "no-uuid", make_id("pattern", "elsewhere")])
+def test_unknown_patterns_are_named(reader, lake, pattern):
+    with pytest.raises(UnknownId, match=pattern):
+        search_patterns(reader, lake.folder, pattern_id=pattern)
+
+
+def test_too_many_patterns_for_no_index_ask_for_one(_empty_lake, tmp_path):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as lake:
+        add_patterns(lake, range(20), draw_vectors(20))
+        question = {"vector": draw_vectors(1)[0], "exact_below": 10}
+        with pytest.raises(MissingIndex, match="midime nightly"):
+            search_patterns(lake.connection, lake.folder, **question)
+        refresh_indexes(lake)
+        assert search_patterns(lake.connection, lake.folder, **question).total_matches == 20
+        add_patterns(lake, [30], draw_vectors(1, seed=1))
+        with pytest.raises(StaleIndex, match="midime nightly"):
+            search_patterns(lake.connection, lake.folder, **question)
+        exact = search_patterns(lake.connection, lake.folder, vector=question["vector"])
+        assert (exact.query_info["regime"], exact.query_info["index"]["fresh"]) == ("exact", False)
