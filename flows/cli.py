@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out, notes = Console(), Console(stderr=True, highlight=False)
+PIPE_WIDTH = 200
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LakeOption = Annotated[
     Path | None,
@@ -477,7 +479,7 @@ def _print_json(answer: object) -> None:
 
 
 def _refuse(message: str) -> None:
-    notes.print(message, style="red", markup=False, soft_wrap=True)
+    notes.print(message, style="red", markup=False)
     sys.exit(2)
 
 

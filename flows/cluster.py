@@ -1,5 +1,6 @@
 """The Dask cluster that a run computes on: its own by default, a running one by its address."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,21 +26,16 @@ def open_cluster(settings: Settings) -> Iterator[str]:
     import dask
     from distributed import LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # workers that come and go are no news
+    # A worker that dies has the one track in hand on its conscience: do not give it to another.
     with (
-        dask.config.set(
-            {
-                # A worker that dies has the one track in hand on its conscience: do not give it to another.
-                "distributed.scheduler.allowed-failures": 0,
-                "distributed.scheduler.work-stealing": False,
-                "distributed.worker.daemon": False,
-            }
-        ),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
             n_workers=settings.workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
-            silence_logs="ERROR",
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.ERROR,
         ) as cluster,
     ):
         yield cluster.scheduler_address

@@ -1,10 +1,13 @@
-"""Synthetic audio that several tests share."""
+"""Synthetic audio and empty lakes that several tests share."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from catalog.lake import Lake
 
 RATE_HZ = 44_100
 
@@ -22,8 +25,8 @@ def beat_samples() -> np.ndarray:
 
     time_s = np.arange(round(0.25 * RATE_HZ)) / RATE_HZ
     kick = 0.8 * np.sin(2 * np.pi * (50 * time_s + 4 * (1 - np.exp(-time_s * 60)))) * np.exp(-time_s * 18)
-    noise = random.standard_normal(len(time_s))
-    snare = (0.35 * noise + 0.3 * np.sin(2 * np.pi * 190 * time_s)) * np.exp(-time_s * 22)
+    noise = np.diff(random.standard_normal(len(time_s) + 1))  # without the lowest octaves, as a snare is
+    snare = (0.25 * noise + 0.3 * np.sin(2 * np.pi * 190 * time_s)) * np.exp(-time_s * 22)
     hihat = 0.18 * np.diff(random.standard_normal(len(time_s) + 1)) * np.exp(-time_s * 70)
     for beat in range(24):
         add(beat * 0.5, kick if beat % 2 == 0 else snare)
@@ -42,3 +45,17 @@ def write_track(beat_samples):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def _empty_lake(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lake") / "empty"
+    Lake.open(folder).close()
+    return folder
+
+
+@pytest.fixture
+def lake(_empty_lake, tmp_path):
+    """A lake without rows, open for writing."""
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as opened:
+        yield opened

@@ -9,7 +9,19 @@ import tasks
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("catalog", "tasks", "flows")  # each may import from itself and from those before it
-IMPURE = {"os", "pathlib", "shutil", "sqlite3", "duckdb", "prefect", "distributed", "dask", "av", "soundfile", "catalog"}
+IMPURE = {
+    "os",
+    "pathlib",
+    "shutil",
+    "sqlite3",
+    "duckdb",
+    "prefect",
+    "distributed",
+    "dask",
+    "av",
+    "soundfile",
+    "catalog",
+}
 MODULES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
 
 

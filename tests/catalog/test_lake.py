@@ -13,12 +13,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TRACK = make_id("track", "one")
 
 
-@pytest.fixture
-def lake(tmp_path):
-    with Lake.open(tmp_path / "lake") as opened:
-        yield opened
-
-
 def add_track(lake: Lake, name: str = "one", beats: int = 2000, stem_uri: str | None = None) -> str:
     track = make_id("track", name)
     base = {"corpus": "c", "track_id": track}

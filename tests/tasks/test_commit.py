@@ -1,0 +1,58 @@
+"""Committing: counts add up, and a track that is analysed again is there once."""
+
+import pytest
+
+from catalog.tables import make_id
+from tasks.commit import Counts, Owner, Run, commit_shard
+from tasks.plan import make_plan
+from tasks.track import TrackParams, analyse_track
+
+RUN_ID = make_id("run", "test")
+PARAMS = TrackParams(stems=0)
+
+
+@pytest.fixture(scope="module")
+def result(write_track, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    write_track(folder / "a.wav")
+    write_track(folder / "b.wav")
+    (job,) = make_plan([folder], "c", None, {}).jobs
+    return analyse_track(job, PARAMS)
+
+
+def test_counts_add_up():
+    total = Counts(new=2, duplicate=1, audio_s=3.0) + Counts(rejected=1, failed=1, unchanged=4, ignored=9)
+    assert total.to_columns() == {
+        "files_seen": 9,
+        "files_new": 2,
+        "files_unchanged": 4,
+        "files_duplicate": 1,
+        "files_rejected": 1,
+        "files_failed": 1,
+        "files_ignored": 9,
+        "audio_s": 3.0,
+    }
+
+
+def test_a_copy_in_the_same_run_is_a_duplicate(lake, result):
+    counts = commit_shard(lake, "c/000", [result], RUN_ID, Owner())
+    assert (counts.new, counts.duplicate, counts.seen) == (1, 1, 2)
+    assert lake.query("SELECT count(*) AS n FROM files").to_pylist() == [{"n": 2}]
+
+
+def test_a_track_committed_twice_is_there_once_and_keeps_its_date_and_owner(lake, result):
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner("ann", "private"))
+    before = lake.query("SELECT upload_date, user_id, privacy_setting FROM tracks").to_pylist()
+    beats = lake.query("SELECT count(*) AS n FROM beats").to_pylist()
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner("bob", "public"))
+    assert lake.query("SELECT upload_date, user_id, privacy_setting FROM tracks").to_pylist() == before
+    assert lake.query("SELECT count(*) AS n FROM beats").to_pylist() == beats
+    assert lake.verify() == []
+
+
+def test_a_run_says_how_it_ended(lake):
+    run = Run("ingest", {"sources": ["x"]}, "0.1.0")
+    run.write(lake)
+    run.end("completed").write(lake, Counts(new=1, audio_s=2.0))
+    (row,) = lake.query("SELECT state, files_seen, ended_at >= started_at AS ended FROM runs").to_pylist()
+    assert row == {"state": "completed", "files_seen": 1, "ended": True}

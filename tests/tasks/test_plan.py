@@ -1,0 +1,121 @@
+"""Planning: every file ends in exactly one list, and what is known is not hashed again."""
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from tasks.commit import Owner, commit_plan, commit_shard
+from tasks.errors import CorruptAudio, StageFailed
+from tasks.plan import Fault, make_plan
+from tasks.track import TrackResult
+
+STAGES = {"decode": "v1"}
+
+
+def plan(source, lake=None, **options):
+    return make_plan([source], "c", lake and lake.connection, STAGES, **options)
+
+
+def fail(job, error) -> TrackResult:
+    return TrackResult(job, fault=Fault.of(error, "decode", "v1"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    top = tmp_path / "corpus"
+    (top / "deep").mkdir(parents=True)
+    (top / "a.mp3").write_bytes(b"one")
+    (top / "deep/b.wav").write_bytes(b"two")
+    return top
+
+
+def test_new_contents_become_jobs_in_the_order_of_their_paths(folder):
+    assert [os.path.basename(job.file.path) for job in plan(folder).jobs] == ["a.mp3", "b.wav"]
+
+
+def test_a_copy_joins_the_job_of_its_content(folder):
+    (folder / "copy.mp3").write_bytes(b"one")
+    found = plan(folder)
+    assert ([len(job.files) for job in found.jobs], found.seen) == ([2, 1], 3)
+
+
+def test_names_that_are_no_audio_are_ignored_and_counted(folder):
+    for name in ("cover.jpg", "._a.mp3", "Thumbs.db", "a.mp3.part"):
+        (folder / name).write_bytes(b"x")
+    found = plan(folder)
+    assert (found.seen, found.ignored) == (2, 4)
+
+
+def test_a_loop_of_links_ends(folder):
+    (folder / "deep/up").symlink_to(folder)
+    assert plan(folder).seen == 2
+
+
+@pytest.mark.parametrize(("name", "target"), [("dangling.mp3", "nowhere"), ("self.mp3", "self.mp3")])
+def test_a_link_to_nothing_is_unreadable(folder, name, target):
+    (folder / name).symlink_to(target)
+    assert [fault.reason for _, fault in plan(folder).faults] == ["unreadable"]
+
+
+def test_an_empty_file_is_named(folder):
+    (folder / "empty.flac").touch()
+    assert [fault.reason for _, fault in plan(folder).faults] == ["empty"]
+
+
+def test_a_name_with_odd_bytes_has_a_printable_place(folder):
+    path = os.fsencode(folder) + b"/new\nline \xff.mp3"
+    with open(path, "wb") as file:
+        file.write(b"three")
+    uris = [job.file.uri for job in plan(folder).jobs]
+    assert any(uri.endswith("new%0Aline%20%FF.mp3") for uri in uris)
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        plan(tmp_path / "nowhere")
+
+
+def test_the_corpus_is_named_after_the_folder_by_default(folder):
+    found = make_plan([folder, folder / "a.mp3"], None, None, STAGES)
+    assert {job.corpus for job in found.jobs} == {"corpus"}
+
+
+def test_a_broken_content_is_left_alone_until_it_changes(folder, lake):
+    results = [fail(job, CorruptAudio("It is broken.")) for job in plan(folder).jobs]
+    counts = commit_shard(lake, "c/000", results, "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65", Owner())
+    assert counts.rejected == 2
+    again = plan(folder, lake)
+    assert (again.jobs, len(again.left_alone), again.seen) == ([], 2, 2)
+    (folder / "a.mp3").write_bytes(b"mended")
+    assert [os.path.basename(job.file.path) for job in plan(folder, lake).jobs] == ["a.mp3"]
+
+
+def test_a_broken_content_is_tried_again_by_a_newer_stage(folder, lake):
+    results = [fail(job, CorruptAudio("It is broken.")) for job in plan(folder).jobs]
+    commit_shard(lake, "c/000", results, "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65", Owner())
+    assert len(make_plan([folder], "c", lake.connection, {"decode": "v2"}).jobs) == 2
+
+
+def test_a_failed_analysis_is_tried_a_few_times(folder, lake):
+    tried = 0
+    while jobs := plan(folder, lake).jobs:
+        tried += 1
+        results = [fail(job, StageFailed("It fell over.")) for job in jobs]
+        commit_shard(lake, "c/000", results, "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65", Owner())
+    assert tried == 3
+
+
+def test_an_unreadable_file_is_looked_at_again(folder, lake):
+    (folder / "empty.flac").touch()
+    for _ in range(2):
+        counts = commit_plan(lake, plan(folder, lake), "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65")
+    assert counts.rejected == 1
+    assert lake.query("SELECT attempts FROM rejects").to_pylist() == [{"attempts": 2}]
+
+
+def test_times_are_kept_to_the_microsecond(folder, lake):
+    os.utime(folder / "a.mp3", ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    file = plan(folder).jobs[0].file
+    assert file.modified_at.microsecond == 123_456
+    assert file.modified_at.utcoffset() == timedelta(0)

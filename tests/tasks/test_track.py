@@ -1,0 +1,121 @@
+"""One track through the chain, from a real file to rows."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from catalog.lake import hash_file
+from catalog.tables import BY_NAME, TRACK_TABLES, make_id
+from tasks.plan import make_plan
+from tasks.rows import make_rows
+from tasks.track import TrackParams, analyse_track, stage_versions
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def run(path: Path, **params):
+    (job,) = make_plan([path], "c", None, {}).jobs
+    return analyse_track(job, TrackParams(**{"stems": 0} | params))
+
+
+@pytest.fixture(scope="module")
+def backbeat(write_track, tmp_path_factory):
+    return write_track(tmp_path_factory.mktemp("track") / "beat.wav")
+
+
+@pytest.fixture(scope="module")
+def mixed(backbeat):
+    return run(backbeat).analysis
+
+
+def test_the_tempo_and_bars_of_a_backbeat_are_found(mixed):
+    assert mixed.rhythm.tempo_bpm == pytest.approx(120, rel=0.02)
+    assert mixed.rhythm.time_signature == "4/4"
+
+
+def test_kick_and_snare_alternate(mixed):
+    hits = mixed.hits
+    kicks, snares = (hits.time_s[hits.instrument == name] for name in ("kick", "snare"))
+    assert np.all(np.min(np.abs(kicks[:, None] - np.arange(0, 12, 1.0)), axis=1) < 0.05)
+    assert np.all(np.min(np.abs(snares[:, None] - np.arange(0.5, 12, 1.0)), axis=1) < 0.05)
+
+
+def test_the_pattern_has_a_vector_of_unit_length(mixed):
+    (folded,) = mixed.patterns
+    assert np.linalg.norm(folded.fingerprint) == pytest.approx(1, abs=1e-5)
+    assert folded.midi.startswith(b"MThd")
+
+
+def test_every_table_of_a_track_has_rows_of_its_schema(mixed, backbeat):
+    (job,) = make_plan([backbeat], "c", None, {}).jobs
+    made = make_rows(mixed, job, make_id("run", 1), NOW, None, "public")
+    assert set(made) == {table.name for table in TRACK_TABLES}
+    for name, rows in made.items():
+        assert BY_NAME[name].make_rows(rows).num_rows == len(rows)
+    assert set(json.loads(made["patterns"][0]["midi_data"])) == {"kick", "snare", "hihat"}
+
+
+def test_the_same_file_gives_the_same_rows(mixed, backbeat):
+    (job,) = make_plan([backbeat], "c", None, {}).jobs
+    first, second = (
+        make_rows(found, job, make_id("run", 1), NOW, None, "public") for found in (mixed, run(backbeat).analysis)
+    )
+    for name in set(first) - {"track_stages"}:
+        assert BY_NAME[name].make_rows(first[name]).equals(BY_NAME[name].make_rows(second[name]))
+
+
+def test_every_stage_that_runs_is_recorded(mixed):
+    assert {stage.stage: stage.stage_version for stage in mixed.stages} == stage_versions(TrackParams(stems=0))
+
+
+def test_stems_are_filed_under_the_track(backbeat, tmp_path):
+    result = run(backbeat, stems=2, lake=str(tmp_path))
+    folder = tmp_path / "stems" / result.job.track_id[:2] / result.job.track_id
+    assert sorted(path.name for path in folder.iterdir()) == ["accompaniment.flac", "vocals.flac"]
+    assert [stem.uri for stem in result.analysis.stems] == [
+        (folder / f"{stem}.flac").relative_to(tmp_path).as_posix() for stem in ("vocals", "accompaniment")
+    ]
+    assert soundfile.info(folder / "vocals.flac").frames == 12 * 44_100
+
+
+def test_a_part_can_be_analysed(backbeat):
+    from tasks.track import analyse_file
+
+    assert analyse_file(backbeat, TrackParams(stems=0), 2.0, 6.0).duration_s == pytest.approx(4.0)
+
+
+def test_silence_invents_nothing(tmp_path):
+    path = tmp_path / "silence.wav"
+    soundfile.write(path, np.zeros((44_100 * 5, 2)), 44_100)
+    found = run(path).analysis
+    assert (found.rhythm.tempo_bpm, found.key.detected_key, len(found.hits), found.patterns) == (None, None, 0, [])
+    assert found.levels.loudness_lufs is None
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"), [("text.mp3", b"not music" * 99, "not_audio"), ("cut.flac", b"fLaC\0", "corrupt")]
+)
+def test_a_bad_file_becomes_a_fault(tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    fault = run(tmp_path / name).fault
+    assert (fault.reason, fault.stage, fault.failed) == (reason, "decode", False)
+
+
+def test_a_track_that_takes_too_long_is_ended(backbeat):
+    fault = run(backbeat, timeout_s=0).fault
+    assert (fault.reason, fault.failed) == ("timeout", True)
+
+
+def test_a_fault_leaves_no_stems(tmp_path, write_track):
+    path = write_track(tmp_path / "short.wav")
+    result = run(path, stems=2, lake=str(tmp_path / "lake"), timeout_s=0)
+    assert result.fault.reason == "timeout"
+    assert not list((tmp_path / "lake").rglob("*.flac*"))
+
+
+def test_the_identifier_of_a_track_is_its_content(backbeat):
+    assert run(backbeat).job.track_id == make_id("track", hash_file(backbeat))
