@@ -12,8 +12,9 @@ import numpy as np
 from tasks.music.drums import INSTRUMENTS, Hits
 
 VERSION = "weighted-bars-1"
-DEFAULT_TIME_SIGNATURE = "4/4"
 MAX_VELOCITY = 127
+SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
+SAME_BEAT_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -160,28 +161,35 @@ def count_steps(time_signature: str | None, beats: int) -> int:
 def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
     """Lay hits on the steps of bars, velocities in 0 to 1, float32 (bars, 3, steps_per_bar).
 
-    Each hit goes to the nearest step, the last half step of a bar to the next bar's first. Of two hits on a step the
-    louder one counts.
+    A hit goes to the nearest step, a late one at the end of a bar to the next bar's first. Half-way between two steps
+    it belongs to both in part: a millisecond changes little. Of two hits on a step the louder counts.
     """
-    grid = np.zeros((len(bars), len(INSTRUMENTS), bars.steps_per_bar), np.float32)
     chosen = np.isin(hits.instrument, INSTRUMENTS)
     times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
     rows = np.array([INSTRUMENTS.index(name) for name in hits.instrument[chosen]], int)
 
     beats = bars.beat_time_s
     steps_per_beat = bars.steps_per_bar / (beats.shape[1] - 1)
-    half_step_s = (beats[:, 1] - beats[:, 0]) / steps_per_beat / 2
-    bar = np.searchsorted(beats[:, 0] - half_step_s, times, side="right") - 1
+    early_s = (beats[:, 1] - beats[:, 0]) / steps_per_beat * (1 - SHARED_FROM)
+    bar = np.searchsorted(beats[:, 0] - early_s, times, side="right") - 1
     inside = bar >= 0
     bar, times, velocities, rows = bar[inside], times[inside], velocities[inside], rows[inside]
 
     beat = np.maximum((times[:, None] >= beats[bar, :-1]).sum(axis=1) - 1, 0)
     begin, end = beats[bar, beat], beats[bar, beat + 1]
     position = (beat + (times - begin) / (end - begin)) * steps_per_beat
-    step = np.floor(position + 0.5).astype(int)
-    inside = step < bars.steps_per_bar  # later ones fall into a gap between bars
-    np.maximum.at(grid, (bar[inside], rows[inside], step[inside]), velocities[inside])
-    return grid
+    before = np.floor(position).astype(int)
+    to_next = np.clip((position - before - SHARED_FROM) / (1 - 2 * SHARED_FROM), 0, 1)
+
+    joined = np.abs(beats[1:, 0] - beats[:-1, -1]) < SAME_BEAT_S
+    first, last = np.where(np.append(False, joined), -1, 0), np.where(np.append(joined, False), 0, -1)
+    first, last = first[bar], last[bar] + bars.steps_per_bar  # steps that can be reached: into a neighbour, not a gap
+    grid = np.zeros((len(INSTRUMENTS), len(bars) * bars.steps_per_bar), np.float32)
+    for step, share in ((before, 1 - to_next), (before + 1, to_next)):
+        reached = (step >= first) & (step <= last) & (share > 0)
+        column = bar[reached] * bars.steps_per_bar + step[reached]
+        np.maximum.at(grid, (rows[reached], column), (velocities * share)[reached])
+    return grid.reshape(len(INSTRUMENTS), len(bars), bars.steps_per_bar).transpose(1, 0, 2)
 
 
 def compare_to_mean(grids: np.ndarray) -> np.ndarray:
@@ -225,7 +233,7 @@ def _pair_bars(grid: np.ndarray, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
     starts, ends = bars.beat_time_s[:, 0], bars.beat_time_s[:, -1]
     firsts, number = [], 0
     while number + 1 < len(bars):
-        adjacent = starts[number + 1] - ends[number] < 1e-6
+        adjacent = starts[number + 1] - ends[number] < SAME_BEAT_S
         if adjacent:
             firsts.append(number)
         number += 2 if adjacent else 1

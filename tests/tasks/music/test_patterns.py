@@ -127,3 +127,28 @@ def test_the_louder_of_two_hits_on_a_step_counts():
     hits = Hits(np.array([0.5, 0.51]), np.array(["snare"] * 2), np.array([40, 100]), np.ones(2, np.float32))
     grid = place_hits(hits, find_bars(times, positions, 0.0, 2.0))
     assert grid[0, 1, 4] == pytest.approx(100 / 127)
+
+
+def kick_at(times):
+    return Hits(np.array(times), np.array(["kick"] * len(times)), np.full(len(times), 127), np.ones(len(times)))
+
+
+def test_a_hit_half_way_between_two_steps_belongs_to_both():
+    bars = find_bars(*make_beats(1), 0.0, 2.0)
+    np.testing.assert_allclose(place_hits(kick_at([0.3125]), bars)[0, 0, 2:4], [0.5, 0.5], atol=1e-5)
+    np.testing.assert_allclose(place_hits(kick_at([0.29]), bars)[0, 0, 2:4], [1, 0], atol=1e-5)
+
+
+def test_a_late_hit_at_the_end_of_a_bar_belongs_to_the_next():
+    bars = find_bars(*make_beats(2), 0.0, 4.0)
+    assert place_hits(kick_at([1.99]), bars)[:, 0, 0].tolist() == [0, 1]
+    shared = place_hits(kick_at([2.0 - 0.0625]), bars)
+    np.testing.assert_allclose([shared[0, 0, 15], shared[1, 0, 0]], [0.5, 0.5], atol=1e-5)
+
+
+def test_hits_before_after_and_between_bars_are_left_out():
+    times, positions = make_beats(6)
+    keep = np.arange(len(times)) != 9
+    bars = find_bars(times[keep], positions[keep], 0.0, 12.0)
+    assert not place_hits(kick_at([-1.0, -0.07, 4.2, 5.0, 5.94, 12.1]), bars)[:, :, 1:].any()
+    assert place_hits(kick_at([-0.07, 5.94, 11.94]), bars).sum() < 1.6
