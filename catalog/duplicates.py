@@ -1,26 +1,22 @@
-"""Which tracks share audio, and which song each track belongs to. How fingerprints are made is in tasks/music/.
+"""Which tracks share audio: the evidence. What song a track belongs to is decided in catalog/songs.py.
 
-Three steps. An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair
-has to be compared. Each proposal is confirmed bit by bit along its alignment: that is the evidence, in `matches`.
-Groups grow from confirmed evidence alone, and rather miss a copy than merge two songs: that is the verdict, in
-`song_groups`.
+An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair has to be
+compared. Each proposal is then confirmed bit by bit along its alignment, and becomes a row of `matches`.
 
 Reference:
     Haitsma & Kalker, "A highly robust audio fingerprinting system", ISMIR 2002: proposals from equal items, confirmed
     where less than 35 % of the bits differ.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from catalog.lake import Lake, read_arrow
-from catalog.tables import MATCHES, SONG_GROUPS
+from catalog.tables import MATCHES
 
 METHOD = "chromaprint"
 EQUAL_METHOD = "equal-fingerprints"
@@ -43,7 +39,8 @@ class DuplicateParams:
         max_bit_error: Share of unequal bits below which an item speaks for equal audio.
         min_evidence_bits: Equal bits beyond that share, summed over the shared stretch, that confirm it. Unrelated
             music reaches 140; five seconds in a lossy copy give 160 or more.
-        min_score: Share of equal bits over the shared stretch that one song asks for.
+        min_score: Share of equal bits over the shared stretch that one song asks for. Copies reach 0.93; the same song
+            without its voice or with other instruments stays below 0.8, which is evidence, but not one recording.
         min_coverage: Share of the shorter track that has to be shared for both to be one song.
         max_song_s: A longer track may be a mix of songs: nothing becomes an excerpt of it.
     """
@@ -56,7 +53,7 @@ class DuplicateParams:
     min_distinct_items: int = 12
     max_bit_error: float = 0.35
     min_evidence_bits: float = 150.0
-    min_score: float = 0.75
+    min_score: float = 0.85
     min_coverage: float = 0.7
     max_song_s: float = 900.0
 
@@ -73,18 +70,6 @@ class Match:
     overlap_s: float
     offset_s: float
     speed_ratio: float = 1.0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which song a track belongs to; the fields are columns of `song_groups`.
-
-    The song is named after the group's track that came first, so that a song keeps its name when copies are added.
-    """
-
-    track_id: str
-    source_song_id: str
-    relation: str
 
 
 @dataclass(frozen=True)
@@ -129,15 +114,6 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
-class GroupTrack:
-    """What the grouping knows of a track: its length without silent ends, and when it came to the lake."""
-
-    track_id: str
-    length_s: float
-    upload_date: datetime
-
-
-@dataclass(frozen=True)
 class Alignment:
     """The stretch that two fingerprints share at one offset.
 
@@ -162,7 +138,7 @@ def find_matches(connection: duckdb.DuckDBPyConnection, params: DuplicateParams 
     equal = {track: first for track, first in _find_equal_fingerprints(connection, params) if track != first}
     proposals = _propose(connection, params, excluded=list(equal))
     tracks = {*equal, *(track for pair in proposals for track in pair)}
-    fingerprints = _read_fingerprints(connection, tracks, params)
+    fingerprints = read_fingerprints(connection, tracks, params)
 
     matches = [
         Match(first, track, EQUAL_METHOD, VERSION, 1.0, fingerprints[track].length_s, 0.0)
@@ -197,7 +173,7 @@ def find_duplicates_of(
     if len(np.unique(query.items)) < params.min_distinct_items:
         return []
     proposals = _propose(connection, params, query=query)
-    fingerprints = _read_fingerprints(connection, {track for track, _ in proposals}, params)
+    fingerprints = read_fingerprints(connection, {track for track, _ in proposals}, params)
     songs = _read_songs(connection, list(fingerprints))
     known = []
     for (track, _), offsets in proposals.items():
@@ -205,55 +181,10 @@ def find_duplicates_of(
         if not found:
             continue
         overlap_s = _span_s(found.items, hop_s)
-        relation = _relate(overlap_s, found.score, fingerprints[track].length_s, query.length_s, params)
+        relation = relate(overlap_s, found.score, fingerprints[track].length_s, query.length_s, params)
         if relation:
             known.append(KnownSong(track, songs[track], relation, found.score, overlap_s, found.offset * hop_s))
     return sorted(known, key=lambda song: (-song.overlap_s, -song.score, song.track_id))
-
-
-def group_songs(
-    tracks: Iterable[GroupTrack], matches: Iterable[Match], params: DuplicateParams = DuplicateParams()
-) -> list[Verdict]:
-    """Decide which song each track belongs to.
-
-    Tracks that share most of their audio are one song when they match one track in their middle: a chain of matches is
-    not enough. A track that lies within a longer one is an excerpt of its song, and two excerpts that share nothing
-    belong together through it. A track that holds parts of two songs joins neither.
-
-    Args:
-        tracks: Every track.
-        matches: The evidence; matches with unknown tracks are left out.
-
-    Returns:
-        One verdict a track, in the order of `tracks`.
-    """
-    by_id = {track.track_id: track for track in tracks}
-    matches = [match for match in matches if match.track_id_1 in by_id and match.track_id_2 in by_id]
-    first = _join_equal(by_id, matches)
-    same: dict[str, set[str]] = defaultdict(set)
-    parents: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for match in matches:
-        pair = sorted((first[match.track_id_1], first[match.track_id_2]), key=lambda track: by_id[track].length_s)
-        shorter, longer = pair
-        relation = _relate(match.overlap_s, match.score, by_id[shorter].length_s, by_id[longer].length_s, params)
-        if shorter != longer and relation == "same":
-            same[shorter].add(longer)
-            same[longer].add(shorter)
-        elif shorter != longer and relation == "excerpt":
-            parents[shorter].append((match.score, longer))
-
-    hub = _gather_around_hubs({track: by_id[track] for track in first.values()}, same)
-    song = _place_excerpts(by_id, hub, parents)
-    members: dict[str, list[str]] = defaultdict(list)
-    for track in by_id:
-        members[song[hub[first[track]]]].append(track)
-    verdicts = {}
-    for head, group in members.items():
-        name = min(group, key=lambda track: (by_id[track].upload_date, track))
-        for track in group:
-            whole = "same" if len(group) > 1 else "unique"
-            verdicts[track] = Verdict(track, name, whole if hub[first[track]] == head else "excerpt")
-    return [verdicts[track] for track in by_id]
 
 
 def refresh_matches(lake: Lake, params: DuplicateParams = DuplicateParams()) -> dict[str, int]:
@@ -264,8 +195,8 @@ def refresh_matches(lake: Lake, params: DuplicateParams = DuplicateParams()) -> 
     """
     rows = MATCHES.make_rows([asdict(match) for match in find_matches(lake.connection, params)])
     own = [METHOD, EQUAL_METHOD]
-    before = lake.query("FROM matches WHERE method IN (SELECT unnest(?))", [own])
-    changed = len(_as_set(before.select(MATCHES.columns)) ^ _as_set(rows))
+    before = lake.query("FROM matches WHERE method IN (SELECT unnest(?))", [own]).select(MATCHES.columns)
+    changed = len(_as_set(before) ^ _as_set(rows))
     if changed:
         with lake.transaction("find duplicates", {"matches": len(rows), "changed": changed}) as change:
             change.delete("matches", "method", own)
@@ -274,44 +205,6 @@ def refresh_matches(lake: Lake, params: DuplicateParams = DuplicateParams()) -> 
                 gone = f"SELECT {column}::VARCHAR FROM matches WHERE {column} NOT IN (SELECT track_id FROM tracks)"
                 change.delete("matches", column, change.values(gone, []))
     return {"matches": len(rows), "changed": changed}
-
-
-def refresh_song_groups(lake: Lake, run_id: str | None, params: DuplicateParams = DuplicateParams()) -> dict[str, int]:
-    """Bring `song_groups` in line with the matches; a verdict that stands keeps its row.
-
-    Returns:
-        Counts: `songs`, tracks that are `same`, `excerpt` or `unique`, and verdicts `changed`.
-    """
-    matches = [Match(**row) for row in lake.query("FROM matches").to_pylist()]
-    matched = {track for match in matches for track in (match.track_id_1, match.track_id_2)}
-    lengths = {
-        track: fingerprint.length_s
-        for track, fingerprint in _read_fingerprints(lake.connection, matched, params).items()
-    }
-    tracks = [
-        GroupTrack(row["track_id"], lengths.get(row["track_id"], 0.0), row["upload_date"] or EPOCH)
-        for row in lake.query("SELECT track_id, upload_date FROM tracks ORDER BY track_id").to_pylist()
-    ]
-    verdicts = group_songs(tracks, matches, params)
-    before = _as_set(lake.query("SELECT track_id, source_song_id, relation FROM song_groups"))
-    now = datetime.now(UTC)
-    new = [
-        asdict(verdict) | {"decided_at": now, "run_id": run_id}
-        for verdict in verdicts
-        if astuple(verdict) not in before
-    ]
-    gone = {track for track, *_ in before} - {track.track_id for track in tracks}
-    if new or gone:
-        with lake.transaction("group songs", {"changed": len(new) + len(gone)}) as change:
-            change.upsert("song_groups", SONG_GROUPS.make_rows(new))
-            purged = "SELECT track_id::VARCHAR FROM song_groups WHERE track_id NOT IN (SELECT track_id FROM tracks)"
-            change.delete("song_groups", "track_id", change.values(purged, []))
-    relations = [verdict.relation for verdict in verdicts]
-    return {
-        "songs": len({verdict.source_song_id for verdict in verdicts}),
-        **{relation: relations.count(relation) for relation in ("same", "excerpt", "unique")},
-        "changed": len(new) + len(gone),
-    }
 
 
 def find_changing_items(items: np.ndarray, static_items: int = DuplicateParams.static_items) -> np.ndarray:
@@ -346,6 +239,31 @@ def align_fingerprints(
         return Alignment(offset)
     score = 1.0 - errors[first:last][compared].mean() / ITEM_BITS
     return Alignment(offset, last - first, float(score), float(gains[last]))
+
+
+def read_fingerprints(
+    connection: duckdb.DuckDBPyConnection, tracks: Iterable[str], params: DuplicateParams
+) -> dict[str, Fingerprint]:
+    """The fingerprints of these tracks."""
+    table = read_arrow(
+        connection,
+        "SELECT track_id, items, hop_s FROM fingerprints WHERE track_id IN (SELECT unnest(?::UUID[]))",
+        [sorted(set(tracks) - {QUERY_TRACK})],
+    )
+    return {
+        track.as_py(): Fingerprint.from_items(items.values.to_numpy(), hop_s.as_py(), params)
+        for track, items, hop_s in zip(*(table[name] for name in ("track_id", "items", "hop_s")), strict=True)
+    }
+
+
+def relate(overlap_s: float, score: float, length_1_s: float, length_2_s: float, params: DuplicateParams) -> str | None:
+    """same, excerpt or None: how two tracks are one song by what they share."""
+    shorter_s, longer_s = sorted((length_1_s, length_2_s))
+    if score < params.min_score or overlap_s < params.min_coverage * shorter_s:
+        return None
+    if overlap_s >= params.min_coverage * longer_s:
+        return "same"
+    return "excerpt" if longer_s <= params.max_song_s else None
 
 
 def _find_equal_fingerprints(connection: duckdb.DuckDBPyConnection, params: DuplicateParams) -> list[tuple[str, str]]:
@@ -412,21 +330,6 @@ def _confirm(
     return best if best.evidence_bits >= params.min_evidence_bits else None
 
 
-def _read_fingerprints(
-    connection: duckdb.DuckDBPyConnection, tracks: Iterable[str], params: DuplicateParams
-) -> dict[str, Fingerprint]:
-    """The fingerprints of these tracks."""
-    table = read_arrow(
-        connection,
-        "SELECT track_id, items, hop_s FROM fingerprints WHERE track_id IN (SELECT unnest(?::UUID[]))",
-        [sorted(set(tracks) - {QUERY_TRACK})],
-    )
-    return {
-        track.as_py(): Fingerprint.from_items(items.values.to_numpy(), hop_s.as_py(), params)
-        for track, items, hop_s in zip(*(table[name] for name in ("track_id", "items", "hop_s")), strict=True)
-    }
-
-
 def _read_songs(connection: duckdb.DuckDBPyConnection, tracks: Sequence[str]) -> dict[str, str]:
     """The song of each of these tracks: the track itself before the first grouping."""
     return dict(
@@ -450,49 +353,6 @@ def _span_s(items: int, hop_s: float) -> float:
     return (items - 1) * hop_s + ITEM_SPAN_S if items else 0.0
 
 
-def _relate(
-    overlap_s: float, score: float, length_1_s: float, length_2_s: float, params: DuplicateParams
-) -> str | None:
-    """same, excerpt or None: how two tracks are one song by what they share."""
-    shorter_s, longer_s = sorted((length_1_s, length_2_s))
-    if score < params.min_score or overlap_s < params.min_coverage * shorter_s:
-        return None
-    if overlap_s >= params.min_coverage * longer_s:
-        return "same"
-    return "excerpt" if longer_s <= params.max_song_s else None
-
-
-def _join_equal(tracks: Iterable[str], matches: Iterable[Match]) -> dict[str, str]:
-    """The first of the tracks with the same fingerprint, for each track."""
-    first = {track: track for track in tracks}
-    first |= {match.track_id_2: match.track_id_1 for match in matches if match.method == EQUAL_METHOD}
-    return first
-
-
-def _gather_around_hubs(tracks: Mapping[str, GroupTrack], same: Mapping[str, set[str]]) -> dict[str, str]:
-    """The hub of each track: the track with the most matches takes all that match it, then the next."""
-    hub: dict[str, str] = {}
-    for track in sorted(tracks, key=lambda track: (-len(same[track]), tracks[track].upload_date, track)):
-        if track not in hub:
-            hub |= {other: track for other in (track, *same[track]) if other not in hub}
-    return hub
-
-
-def _place_excerpts(
-    tracks: Mapping[str, GroupTrack], hub: Mapping[str, str], parents: Mapping[str, list[tuple[float, str]]]
-) -> dict[str, str]:
-    """The hub whose song each hub belongs to: its own, or that of the longer track that holds it best."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for track, head in hub.items():
-        members[head].append(track)
-    song: dict[str, str] = {}
-    for head in sorted(members, key=lambda head: (-tracks[head].length_s, head)):
-        held_by = sorted((-score, parent) for track in members[head] for score, parent in parents[track])
-        song[head] = next((song[hub[parent]] for _, parent in held_by if hub[parent] in song), head)
-    return song
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 QUERY_TRACK = "~query"  # sorts after every identifier
 LAKE_ITEMS = "SELECT track_id::VARCHAR AS track_id, hop_s, algorithm, items FROM fingerprints"
 PROPOSE = """

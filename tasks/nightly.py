@@ -3,9 +3,10 @@
 from prefect import task
 from prefect.logging import get_run_logger
 
-from catalog.duplicates import DuplicateParams, refresh_matches, refresh_song_groups
+from catalog.duplicates import DuplicateParams, refresh_matches
 from catalog.index import IndexParams, refresh_indexes
 from catalog.lake import Lake
+from catalog.songs import refresh_song_groups
 
 
 @task(name="find duplicates")
