@@ -79,7 +79,8 @@ def main() -> None:
         if separated:
             arrays |= _separate_clips([samples for samples, _ in clips[:separated]], music, rng)
         name = f"{'validation' if validation else 'train'}-{shard:03d}.npz"
-        np.savez(options.out / name, **arrays)
+        np.savez(options.out / f"unfinished-{name}", **arrays)
+        (options.out / f"unfinished-{name}").rename(options.out / name)
         print(f"{name}: {CLIPS_A_SHARD} clips, {separated} separated, {time.monotonic() - started:.0f} s", flush=True)
 
 

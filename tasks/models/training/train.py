@@ -18,10 +18,12 @@ from torch.nn import functional
 from tasks.models.training.export import write_onnx
 from tasks.models.training.material import CLASSES, Material, load_material, make_batch
 from tasks.models.training.network import DrumNetwork
+from tasks.models.training.synthesise import CLIPS_A_SHARD
 from tasks.music.drums import NOTES_OF_INSTRUMENT, PeakParams, pick_hits
 
 BATCH = 24
 FRAMES = 256
+LOOK_AGAIN_STEPS = 100  # shards that arrived in the meantime are taken too
 NAMES = tuple(NOTES_OF_INSTRUMENT)
 TOLERANCE_S = 0.05
 
@@ -53,6 +55,11 @@ def main() -> None:
 
     started, losses = time.monotonic(), []
     for step in range(1, options.steps + 1):
+        if step % LOOK_AGAIN_STEPS == 0 and len(list(options.data.glob("train-*.npz"))) * CLIPS_A_SHARD > len(
+            material.drums
+        ):
+            material = load_material(options.data, "train")
+            print(f"step {step}: {len(material.drums)} clips, {len(material.stem)} separated", flush=True)
         network.train()
         inputs, targets, certain = (torch.from_numpy(x) for x in make_batch(material, BATCH, FRAMES, rng))
         loss = _loss(network(inputs), targets, certain)
@@ -63,11 +70,11 @@ def main() -> None:
         schedule.step()
         _follow(average, network, min(0.998, step / (step + 20)))
         losses.append(loss.item())
-        if step % 250 == 0 or step == options.steps:
+        if step % 150 == 0 or step == options.steps:
             scores = _scores(_predict(average, validation), validation.hits, (0.35,) * CLASSES)
             line = " ".join(f"{name} {score:.3f}" for name, score in zip(NAMES, scores, strict=True))
             minutes = (time.monotonic() - started) / 60
-            print(f"step {step}, {minutes:.1f} min, loss {np.mean(losses[-250:]):.4f}, F {line}", flush=True)
+            print(f"step {step}, {minutes:.1f} min, loss {np.mean(losses[-150:]):.4f}, F {line}", flush=True)
             torch.save(average.state_dict(), options.out.with_suffix(".pt"))
 
     predictions = _predict(average, validation)
