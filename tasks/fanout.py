@@ -5,8 +5,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from queue import Empty, Queue
 
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker
 
 from tasks.errors import TrackTimeout, WorkerCrashed
 from tasks.plan import Fault, TrackJob
@@ -14,6 +15,11 @@ from tasks.track import TrackParams, TrackResult, analyse_track
 
 FUTURES_PER_WORKER = 2
 GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
+PATIENCE, PATIENCE_STEP_S = 6, 10.0
+
+
+class ClusterLost(RuntimeError):
+    """The cluster cannot finish what it was given."""
 
 
 def fan_out(address: str, jobs: Sequence[TrackJob], params: TrackParams) -> Iterator[TrackResult]:
@@ -21,8 +27,10 @@ def fan_out(address: str, jobs: Sequence[TrackJob], params: TrackParams) -> Iter
 
     A worker that dies takes the tracks down that it held. Each of those is run again with nothing beside it, so that
     only the track that kills its worker a second time is given up.
+
+    Raises:
+        ClusterLost: All workers are gone and none comes back.
     """
-    # Prefect runs this in a thread that has an event loop of its own: the client must bring its own along.
     with Client(address, set_as_default=False) as client:
         window = FUTURES_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         suspects: list[TrackJob] = []
@@ -53,18 +61,19 @@ def _run(
 ) -> Iterator[tuple[TrackJob, TrackResult | None]]:
     """Each job with its result, or None where its worker died."""
     waiting = deque(jobs)
-    running = {}
-    completed = as_completed(loop=client.loop)
+    running: dict[str, TrackJob] = {}
+    ended: Queue[Future] = Queue()
 
     def submit() -> None:
         job = waiting.popleft()
         future = client.submit(analyse_guarded, job, params, pure=False)
         running[future.key] = job
-        completed.add(future)
+        future.add_done_callback(ended.put)
 
     while waiting and len(running) < window:
         submit()
-    for future in completed:
+    while running:
+        future = _take(ended, client)
         job = running.pop(future.key)
         try:
             result = future.result()
@@ -74,6 +83,21 @@ def _run(
         if waiting:
             submit()
         yield job, result
+
+
+def _take(ended: Queue, client: Client) -> Future:
+    """The next future to end.
+
+    Raises:
+        ClusterLost: There has been no worker for a while, so nothing will end any more.
+    """
+    alone = 0
+    while alone < PATIENCE:
+        try:
+            return ended.get(timeout=PATIENCE_STEP_S)
+        except Empty:
+            alone = 0 if client.scheduler_info(n_workers=-1)["workers"] else alone + 1
+    raise ClusterLost(f"The Dask cluster has had no worker for {PATIENCE * PATIENCE_STEP_S:.0f} s.")
 
 
 def _describe_death(seconds: float, params: TrackParams) -> Fault:

@@ -1,0 +1,49 @@
+"""Fanning out: a track that kills its worker costs itself alone."""
+
+import os
+
+import dask
+import pytest
+from distributed import LocalCluster
+
+import tasks.fanout
+from tasks.fanout import fan_out
+from tasks.plan import make_plan
+from tasks.track import TrackParams, TrackResult, analyse_track
+
+PARAMS = TrackParams(stems=0)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=2, threads_per_worker=1, scheduler_kwargs={"dashboard": False}) as running,
+    ):
+        yield running.scheduler_address
+
+
+def fake_analysis(job, params) -> TrackResult:
+    """Stands for a decoder with a fatal bug: dies on one file, answers with the chain's own fault on the others."""
+    if os.path.basename(job.file.path) == "deadly.wav":
+        os._exit(1)
+    return analyse_track(job, params)
+
+
+fake_analysis.__module__ = "__main__"  # pickled by value: the workers cannot import a test
+
+
+def test_a_track_that_kills_its_worker_costs_itself_alone(cluster, tmp_path, monkeypatch):
+    for name in ("a.wav", "b.wav", "deadly.wav", "d.wav", "e.wav"):
+        (tmp_path / name).write_bytes(name.encode())
+    jobs = make_plan([tmp_path], "c", None, {}).jobs
+    monkeypatch.setattr(tasks.fanout, "analyse_guarded", fake_analysis)
+    reasons = {os.path.basename(r.job.file.path): r.fault.reason for r in fan_out(cluster, jobs, PARAMS)}
+    assert reasons == dict.fromkeys(("a.wav", "b.wav", "d.wav", "e.wav"), "not_audio") | {"deadly.wav": "crash"}
+
+
+def test_every_job_has_a_result(cluster, tmp_path):
+    for index in range(20):
+        (tmp_path / f"{index}.wav").write_bytes(b"%d" % index)
+    jobs = make_plan([tmp_path], "c", None, {}).jobs
+    assert {result.job.track_id for result in fan_out(cluster, jobs, PARAMS)} == {job.track_id for job in jobs}
