@@ -440,13 +440,17 @@ class _Converter:
                 "aresample",
                 f"osr={SAMPLE_RATE_HZ}:osf=fltp:ochl={'mono' if self._is_mono else 'stereo'}:rematrix_maxval=1",
             )
+            # One array a second instead of one a frame: frames are as short as 64 samples.
+            join = graph.add("asetnsamples", f"n={SAMPLE_RATE_HZ}:p=0")
             sink = graph.add("abuffersink")
             source.link_to(resample)
-            resample.link_to(sink)
+            resample.link_to(join)
+            join.link_to(sink)
             graph.configure()
         except (av.FFmpegError, ValueError, ZeroDivisionError) as error:
             raise UnsupportedCodec(f"Audio of {layout} at {rate_hz} Hz cannot be converted to stereo.") from error
         self._graph = graph
+        self._samples_inside = 0
 
     def fits(self, frame: av.AudioFrame) -> bool:
         return self._describe(frame) == self._format
@@ -454,11 +458,14 @@ class _Converter:
     def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
         frame.pts = None
         self._graph.push(frame)
-        return self._pull()
+        self._samples_inside += frame.samples
+        if self._samples_inside >= frame.sample_rate:
+            self._samples_inside = 0
+            yield from self._pull()
 
     def finish(self) -> Iterator[np.ndarray]:
         self._graph.push(None)
-        return self._pull()
+        yield from self._pull()
 
     def _pull(self) -> Iterator[np.ndarray]:
         while True:
@@ -520,7 +527,7 @@ class _Level:
         self._divisor = 1.0
 
     def adjust(self, block: np.ndarray) -> np.ndarray:
-        peak = float(np.abs(block).max())
+        peak = max(float(block.max()), -float(block.min()))
         if not np.isfinite(peak):
             raise BadSamples("The audio holds samples that are not finite numbers.")
         if peak > LOUD_PEAK * self._divisor:
