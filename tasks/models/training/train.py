@@ -31,7 +31,7 @@ TOLERANCE_S = 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--steps", type=int, default=2_000, help="0 only chooses thresholds and exports")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
@@ -51,7 +51,7 @@ def main() -> None:
         network.load_state_dict(torch.load(options.start))
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), options.rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, options.steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, max(2, options.steps), pct_start=0.1)
 
     started, losses = time.monotonic(), []
     for step in range(1, options.steps + 1):
@@ -106,14 +106,15 @@ def _follow(average: DrumNetwork, network: DrumNetwork, keep: float) -> None:
 
 @torch.no_grad()
 def _predict(network: DrumNetwork, material: Material) -> list[tuple[int, np.ndarray]]:
-    """Clip and activations (CLASSES, frames): of real mixtures with their stems and without."""
+    """Clip and activations (CLASSES, frames): of real mixtures with their stems and without, and of drums alone."""
     network.eval()
     predictions = []
     for which, clip in enumerate(material.clip_of_separated):
         mixture, stem = (x[which].astype(np.float32) for x in (material.mixture, material.stem))
-        inputs = torch.from_numpy(np.stack([[mixture, stem], [mixture, mixture]]))
-        for logits in torch.sigmoid(network(inputs)).numpy():
-            predictions.append((int(clip), logits[:CLASSES]))
+        drums = material.drums[clip].astype(np.float32)
+        inputs = torch.from_numpy(np.stack([[mixture, stem], [mixture, mixture], [drums, drums]]))
+        for activations in torch.sigmoid(network(inputs)[:, :CLASSES]).numpy():
+            predictions.append((int(clip), activations))
     return predictions
 
 
