@@ -13,8 +13,9 @@ import numpy as np
 from tasks.music.key import Chroma
 from tasks.music.signals import LogMel
 
-VERSION = "novelty-repetition-1"
+VERSION = "novelty-regularity-1"
 LABELS = ("intro", "verse", "chorus", "bridge", "outro", "other")
+MIN_DISTANCE = 0.5  # units of one steady noise differ by 0.15, of the plainest song by 0.55
 PARTS_A_UNIT = 4  # harmony is compared beat by beat
 
 
@@ -48,9 +49,11 @@ class SectionParams:
     min_section_s: float = 6.0
     min_track_s: float = 20.0  # a shorter clip is one section
     kernel_units: int = 8  # looked at on both sides of a border
-    prominence: float = 0.15  # of a border, where the largest novelty of the track is 1
+    border_cost: float = 0.2  # what a border's novelty has to exceed, 1 being that of a clear border
+    odd_length_cost: float = 0.2  # more for a section that is not a multiple of 8 units, less of 4 or 2
     same_group: float = 0.8  # likeness of sections that play the same
     bridge_from: float = 0.4  # of the track: what comes only once after that is a bridge
+    min_named_s: float = 60.0  # an excerpt does not show the form
 
 
 def detect_sections(
@@ -73,12 +76,15 @@ def detect_sections(
 
     Returns:
         At least one section for any track longer than 0 s; none for an empty one. Borders lie on downbeats where there
-        are beats. A clip under `min_track_s`, and one without repetition, is called "other" with low confidence.
+        are beats. Clips under `min_track_s` are one section; those under `min_named_s`, and music in which nothing
+        returns, have sections called "other" with low confidence.
 
     References:
         J. Foote, "Automatic audio segmentation using a measure of audio novelty", ICME 2000 (the checkerboard kernel);
         J. Serrà et al., "Unsupervised music structure annotation by time series structure features and segment
-        similarity", IEEE Trans. Multimedia 16(5), 2014 (borders of repetitions).
+        similarity", IEEE Trans. Multimedia 16(5), 2014 (borders of repetitions);
+        G. Sargent, F. Bimbot & E. Vincent, "Estimating the structural segmentation of popular music pieces under
+        regularity constraints", IEEE/ACM TASLP 25(2), 2017 (the cost of odd lengths).
     """
     if duration_s <= 0:
         return _sections([], np.zeros(0), [], [])
@@ -90,10 +96,12 @@ def detect_sections(
     sound, harmony, level = describe_units(mixture, chroma, edges)
     likeness = compare_units(sound, harmony)
     novelty = find_novelty(likeness, params.kernel_units)
-    borders = pick_borders(novelty, minimum, params.prominence)
+    borders = pick_borders(novelty, minimum, params.border_cost, params.odd_length_cost)
     spans = list(pairwise([0, *borders, len(edges) - 1]))
     groups = group_spans(likeness, spans, params.same_group)
-    labels, confidence = name_spans(groups, spans, level, params.bridge_from)
+    labels, confidence = ["other"] * len(spans), [0.1] * len(spans)
+    if duration_s >= params.min_named_s:
+        labels, confidence = name_spans(groups, spans, level, params.bridge_from)
     return _sections([first for first, _ in spans], edges, labels, confidence)
 
 
@@ -109,10 +117,10 @@ def cut_units(
     else:
         # What lies before the first downbeat and after the last belongs to its neighbour, unless it is a bar's length.
         bar_s = np.median(np.diff(downbeats))
-        lead = np.arange(downbeats[0] - bar_s, 0.5 * bar_s, -bar_s)[::-1]
-        tail = np.arange(downbeats[-1] + bar_s, duration_s - 0.5 * bar_s, bar_s)
+        lead = np.arange(downbeats[0] - bar_s, 0, -bar_s)[::-1]
+        tail = np.arange(downbeats[-1] + bar_s, duration_s, bar_s)
         inner = np.concatenate([lead, downbeats, tail])
-        inner = inner[(inner > 0.5 * bar_s) & (inner < duration_s - 0.25 * bar_s)]
+        inner = inner[(inner > 0.75 * bar_s) & (inner < duration_s - 0.75 * bar_s)]
         edges = np.concatenate([[0.0], inner, [duration_s]])
     bars_each = int(np.ceil((len(edges) - 1) / params.max_units))
     return edges if bars_each == 1 else np.append(edges[:-1][::bars_each], duration_s)
@@ -135,7 +143,8 @@ def describe_units(mixture: LogMel, chroma: Chroma, edges: np.ndarray) -> tuple[
 def compare_units(sound: np.ndarray, harmony: np.ndarray) -> np.ndarray:
     """Likeness of all units with each other, float32 (units, units), 0 to 1: half sound, half harmony.
 
-    Distances are taken in proportion to their own median over the track: what is alike depends on the song.
+    Distances are taken in proportion to their own median over the track: what is alike depends on the song, but what
+    differs as little as two seconds of the same noise is alike in any.
     """
     return 0.5 * (_liken(sound) + _liken(harmony))
 
@@ -152,16 +161,35 @@ def find_novelty(likeness: np.ndarray, kernel_units: int) -> np.ndarray:
     return total / max(total.max(), 1e-9)
 
 
-def pick_borders(novelty: np.ndarray, min_units: int, prominence: float) -> list[int]:
-    """Units that begin a section: peaks of the novelty, at least min_units from each other and from both ends."""
-    from scipy.signal import find_peaks
+def pick_borders(novelty: np.ndarray, min_units: int, border_cost: float, odd_length_cost: float) -> list[int]:
+    """Choose the units that begin a section, the first one left out.
 
-    peaks, _ = find_peaks(novelty, prominence=prominence)
-    kept: list[int] = []
-    for peak in sorted(peaks.tolist(), key=lambda unit: -novelty[unit]):
-        if min(peak, len(novelty) - peak) >= min_units and all(abs(peak - other) >= min_units for other in kept):
-            kept.append(peak)
-    return sorted(kept)
+    Dynamic programming over all ways to cut at peaks of the novelty: the heights of the peaks are the gain, every
+    section costs border_cost and up to odd_length_cost more where its length is uneven.
+
+    Args:
+        novelty: float (units,).
+        min_units: The shortest section.
+        border_cost: Of a section; a clear border gains 1.
+        odd_length_cost: Of an uneven length; a quarter for multiples of 4, three quarters for multiples of 2.
+    """
+    units = len(novelty)
+    gain = _peak_heights(novelty, reach=4)
+    ends = [end for end in np.flatnonzero(gain).tolist() if min_units <= end <= units - min_units] + [units]
+    best, start_of = {0: 0.0}, {}
+    for end in ends:
+        starts = np.array([start for start in best if end - start >= min_units])
+        lengths = end - starts
+        uneven = np.select([lengths % 8 == 0, lengths % 4 == 0, lengths % 2 == 0], [0.0, 0.25, 0.75], 1.0)
+        totals = np.array([best[start] for start in starts.tolist()]) - border_cost - odd_length_cost * uneven
+        chosen = int(np.argmax(totals))
+        best[end] = float(totals[chosen]) + (gain[end] if end < units else 0.0)
+        start_of[end] = int(starts[chosen])
+    borders, unit = [], start_of[units]
+    while unit > 0:
+        borders.append(unit)
+        unit = start_of[unit]
+    return borders[::-1]
 
 
 def group_spans(likeness: np.ndarray, spans: list[tuple[int, int]], same_group: float) -> np.ndarray:
@@ -185,11 +213,12 @@ def name_spans(
     """Name the spans by their group's repetitions, level and place; a confidence for each.
 
     The chorus is the loudest of the groups that return, the verse the other that returns most. What comes once is an
-    intro at the start, an outro at the end, a bridge late in the track. Without a repeated group nothing is known.
+    intro at the start, an outro at the end, a bridge late in the track. Without a repeated group, or with nothing but
+    one, nothing is known.
     """
     labels, confidence = ["other"] * len(spans), [0.1] * len(spans)
     repeated = [group for group in np.unique(groups) if (groups == group).sum() > 1]
-    if not repeated or len(spans) < 3:
+    if not repeated or len(np.unique(groups)) < 2 or len(spans) < 3:
         return labels, confidence
 
     levels = np.array([level[first:end].mean() for first, end in spans])
@@ -234,11 +263,10 @@ def _average_frames(values: np.ndarray, hop_s: float, edges: np.ndarray) -> np.n
 
 
 def _liken(features: np.ndarray) -> np.ndarray:
-    """exp(-distance² / median distance²) of rows (units, d)."""
+    """exp(-distance² / median distance²) of rows (units, d), the median being MIN_DISTANCE at least."""
     squares = (features**2).sum(axis=1)
     distance = np.maximum(0, squares[:, None] + squares[None, :] - 2 * features @ features.T)
-    scale = np.median(distance)
-    return np.exp(-distance / scale) if scale > 1e-9 else np.ones_like(distance)
+    return np.exp(-distance / max(float(np.median(distance)), MIN_DISTANCE**2))
 
 
 def _checkerboard(likeness: np.ndarray, size: int) -> np.ndarray:
@@ -246,7 +274,7 @@ def _checkerboard(likeness: np.ndarray, size: int) -> np.ndarray:
     taper = np.exp(-0.5 * ((np.arange(-size, size) + 0.5) / (0.5 * size)) ** 2)
     sign = np.sign(np.arange(-size, size) + 0.5)
     kernel = np.outer(taper * sign, taper * sign)
-    padded = np.pad(likeness, size, mode="edge")
+    padded = np.pad(likeness, size, mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * size, 2 * size))
     curve = np.array([(windows[unit, unit] * kernel).sum() for unit in range(len(likeness))])
     return np.maximum(curve, 0) / np.abs(kernel).sum()
@@ -264,6 +292,18 @@ def _lag_change(likeness: np.ndarray, width: int) -> np.ndarray:
     change = np.zeros(units)
     change[1:] = (np.diff(smooth, axis=0) ** 2).sum(axis=1)
     return np.sqrt(change)
+
+
+def _peak_heights(novelty: np.ndarray, reach: int) -> np.ndarray:
+    """Height of each local maximum above the lowest units on both sides, (units,); 1 for clear ones, 0 elsewhere."""
+    height = np.zeros(len(novelty))
+    for unit in range(1, len(novelty) - 1):
+        before, after = novelty[max(0, unit - reach) : unit], novelty[unit + 1 : unit + 1 + reach]
+        if novelty[unit] > before[-1] and novelty[unit] >= after[0]:
+            height[unit] = novelty[unit] - (before.min() + after.min()) / 2
+    if not height.any():
+        return height
+    return np.minimum(1.0, height / np.quantile(height[height > 0], 0.8))
 
 
 def _best_diagonal(block: np.ndarray) -> float:

@@ -107,10 +107,22 @@ def test_units_are_bars_and_go_on_before_the_first_and_after_the_last_downbeat()
     np.testing.assert_allclose(edges, [0, 2.1, 4.1, 6.1, 8.1, 10.1, 12.1, 14.1, 17.0], atol=1e-9)
 
 
-def test_borders_keep_their_distance_and_the_strongest_wins():
+def test_borders_keep_their_distance_and_the_clearest_win():
     novelty = np.zeros(40)
-    novelty[[2, 15, 17, 30]] = [1.0, 0.5, 0.9, 0.4]
-    assert pick_borders(novelty, 4, 0.1) == [17, 30]
+    novelty[[2, 14, 16, 32]] = [1.0, 0.5, 0.9, 0.8]
+    assert pick_borders(novelty, 4, 0.2, 0.2) == [16, 32]
+
+
+def test_of_two_equal_borders_the_one_that_makes_eight_bars_is_chosen():
+    novelty = np.zeros(24)
+    novelty[[7, 8, 9]] = [0.8, 0.0, 0.8]
+    assert len(pick_borders(novelty, 4, 0.2, 0.0)) == 1
+    novelty[[6, 7, 8, 9]] = [0.8, 0.0, 0.8, 0.0]
+    assert pick_borders(novelty, 4, 0.2, 0.2) == [8]
+
+
+def test_no_novelty_has_no_borders():
+    assert pick_borders(np.zeros(50), 4, 0.2, 0.2) == []
 
 
 def test_spans_that_play_the_same_share_a_group():
