@@ -18,12 +18,13 @@ import numpy as np
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, FlacWriter, decode_blocks, probe_audio
 from tasks.errors import OutOfMemory, StageFailed, TrackError, TrackTimeout
-from tasks.models import spleeter
+from tasks.models import drums, spleeter
+from tasks.models.drums import load_transcriber
 from tasks.models.spleeter import load_separator
-from tasks.music import beats, chromaprint, drums, key, midi, onsets, patterns, quality, sections, vectors
+from tasks.music import beats, chromaprint, key, midi, onsets, patterns, quality, sections, vectors
 from tasks.music.beats import Rhythm, track_beats
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
-from tasks.music.drums import Hits, detect_hits
+from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream, Key, detect_key
 from tasks.music.midi import write_drum_midi
 from tasks.music.onsets import Onsets, detect_onsets
@@ -47,7 +48,7 @@ VERSIONS = {
     "patterns": f"{patterns.VERSION}+{vectors.VERSION}",
     "midi": midi.VERSION,
 }
-BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint"}
+BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND}
 MIX = "mix"
 
 
@@ -185,7 +186,7 @@ def analyse_file(
     with watch.on("beats"):
         rhythm = track_beats(mixture, drum_stem)
     with watch.on("drums"):
-        hits = detect_hits(mixture, drum_stem)
+        hits = load_transcriber(params.threads).transcribe(mixture, drum_stem)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
     with watch.on("sections"):

@@ -1,0 +1,156 @@
+"""The command line: one clear line and exit code 2 for what cannot be served, answers on standard output."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.tables import TABLES, make_id
+from tasks.commit import Owner, commit_shard
+from tasks.plan import make_plan
+from tasks.track import TrackParams, analyse_track
+
+UNKNOWN = "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65"
+
+
+def run_midime(*arguments: object, lake: Path | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "MIDIME_LAKE": str(lake)} if lake else os.environ
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def refuse(*arguments: object, lake: Path | None = None) -> str:
+    """The one line that a refused command says."""
+    done = run_midime(*arguments, lake=lake)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+@pytest.fixture
+def filled(lake, write_track, tmp_path):
+    """A lake with one track, and the track's file."""
+    path = write_track(tmp_path / "corpus" / "beat.wav")
+    (job,) = make_plan([path], None, None, {}).jobs
+    commit_shard(lake, "c/000", [analyse_track(job, TrackParams(stems=0))], make_id("run", 1), Owner("ann", "private"))
+    return lake
+
+
+def first_pattern(lake) -> str:
+    return lake.query("SELECT pattern_id FROM patterns LIMIT 1").to_pylist()[0]["pattern_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "nowhere"], "no file or folder nowhere"),
+        (["ingest", ".", "--force", "magic"], "no stage magic"),
+        (["ingest", ".", "--stems", "5"], "5-stem model is not installed"),
+        (["ingest", ".", "--workers", "2", "--dask", "tcp://x:1"], "--workers or --dask"),
+        (["analyze", "nowhere.mp3"], "no file nowhere.mp3"),
+        (["analyze", ".", "--start", "5", "--end", "2"], "before it starts"),
+        (["search", UNKNOWN, "--tempo", "fast"], "not of the form"),
+        (["search", UNKNOWN, "--instrument", "kazoo"], "no patterns of kazoo"),
+        (["sql", "SELECT 1"], "no lake in"),
+        (["nightly"], "no lake in"),
+        (["verify"], "no lake in"),
+        (["purge"], "--track ID or --user ID"),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_one_line(arguments, message, tmp_path):
+    assert message in refuse(*arguments, lake=tmp_path / "none")
+
+
+def test_an_unknown_option_is_refused():
+    assert run_midime("ingest", ".", "--nonsense").returncode == 2
+
+
+def test_a_wrong_setting_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDIME_STEMS", "7")
+    assert "setting stems is wrong" in refuse("status", lake=tmp_path)
+
+
+@pytest.mark.parametrize("command", ["search", "midi", "preview"])
+def test_an_unknown_pattern_is_named(lake, command, tmp_path):
+    output = [] if command == "search" else ["-o", tmp_path / "x.wav"]
+    assert UNKNOWN in refuse(command, UNKNOWN, *output, lake=lake.folder)
+
+
+def test_a_wrong_query_is_refused(lake):
+    done = run_midime("sql", "SELEKT 1", lake=lake.folder)
+    assert (done.returncode, "syntax error" in done.stderr) == (2, True)
+
+
+def test_sql_cannot_write(lake):
+    assert run_midime("sql", "DELETE FROM tracks", lake=lake.folder).returncode == 2
+
+
+@pytest.mark.parametrize(("form", "expected"), [("csv", "n\n1\n"), ("json", '[\n  {\n    "n": 1\n  }\n]\n')])
+def test_sql_answers_in_the_form_asked_for(lake, form, expected):
+    assert run_midime("sql", "SELECT 1 AS n", "--format", form, lake=lake.folder).stdout == expected
+
+
+def test_tables_explains_every_column():
+    explained = json.loads(run_midime("tables", "--json").stdout)
+    assert {name: set(columns) for name, columns in explained.items()} == {
+        table.name: set(table.columns) for table in TABLES
+    }
+
+
+def test_private_patterns_are_for_their_owner(filled, tmp_path):
+    pattern = first_pattern(filled)
+    refuse("midi", pattern, "-o", tmp_path / "x.mid", lake=filled.folder)
+    assert run_midime("midi", pattern, "-o", tmp_path / "x.mid", "--user", "ann", lake=filled.folder).returncode == 0
+    assert (tmp_path / "x.mid").read_bytes().startswith(b"MThd")
+
+
+def test_a_preview_is_at_most_fifteen_seconds(filled, tmp_path):
+    import soundfile
+
+    done = run_midime("preview", first_pattern(filled), "-o", tmp_path / "x.flac", "--user", "ann", lake=filled.folder)
+    assert done.returncode == 0
+    assert 0 < soundfile.info(tmp_path / "x.flac").duration <= 15
+
+
+def test_a_file_can_be_searched_for(filled):
+    path = filled.query("SELECT uri FROM files").to_pylist()[0]["uri"].removeprefix("file://")
+    found = json.loads(run_midime("search", path, "--json", "--user", "ann", lake=filled.folder).stdout)
+    assert found["total_matches"] == 1
+    assert found["results"][0]["sections"][0]["similarity_score"] > 0.95
+
+
+def test_purging_a_user_empties_the_lake(filled):
+    assert run_midime("purge", "--user", "ann", "--yes", lake=filled.folder).returncode == 0
+    left = run_midime("sql", "SELECT count(*) AS n FROM tracks", "--format", "csv", lake=filled.folder)
+    assert left.stdout == "n\n0\n"
+
+
+def test_analyze_answers_in_the_promised_shape(write_track, tmp_path):
+    done = run_midime("analyze", write_track(tmp_path / "a.wav"), "--stems", "none", lake=tmp_path / "none")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["status"]) == (0, "success")
+    assert set(answer["data"]) >= {
+        "song_id",
+        "source_song_id",
+        "section",
+        "duplicate_detected",
+        "duration",
+        "midi_data",
+        "tempo",
+        "time_signature",
+        "detected_key",
+    }
+
+
+def test_analyze_says_what_is_wrong_with_a_file(tmp_path):
+    (tmp_path / "x.mp3").write_bytes(b"no music")
+    done = run_midime("analyze", tmp_path / "x.mp3", "--stems", "none", lake=tmp_path / "none")
+    assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, "not_audio")
+
+
+def test_status_tells_without_a_lake(tmp_path):
+    done = run_midime("status", "--json", lake=tmp_path / "none")
+    assert (done.returncode, "no lake" in json.loads(done.stdout)["lake"]) == (0, True)

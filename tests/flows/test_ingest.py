@@ -1,0 +1,112 @@
+"""End to end: real files through Prefect, Dask, DuckLake and FAISS."""
+
+import json
+import shutil
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+import catalog
+from flows.ingest import cut_shards, ingest
+from flows.nightly import nightly
+from flows.search import find_similar
+from flows.settings import Settings
+from tasks.plan import make_plan
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def prefect():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(write_track, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora") / "demo"
+    write_track(folder / "one.wav", 0.5)
+    write_track(folder / "soft.flac", 0.1)
+    shutil.copy(folder / "one.wav", folder / "copy.wav")
+    (folder / "broken.mp3").write_bytes(b"no music at all")
+    (folder / "empty.ogg").touch()
+    (folder / "cover.jpg").write_bytes(b"picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lake(prefect, corpus, tmp_path_factory):
+    """The lake after the first run, with what the run said."""
+    folder = tmp_path_factory.mktemp("lakes") / "lake"
+    return folder, ingest([str(corpus)], lake=str(folder), stems="2", workers=2)
+
+
+def counts(summary: dict) -> dict:
+    return {name: summary[f"files_{name}"] for name in ("new", "unchanged", "duplicate", "rejected", "failed")}
+
+
+def test_every_file_is_accounted_for(lake):
+    _, summary = lake
+    assert counts(summary) == {"new": 2, "unchanged": 0, "duplicate": 1, "rejected": 2, "failed": 0}
+    assert (summary["files_seen"], summary["files_ignored"], summary["state"]) == (5, 1, "completed")
+    assert {reject["reason"] for reject in summary["rejects"]} == {"not_audio", "empty"}
+
+
+def test_every_station_left_its_rows(lake):
+    with catalog.connect(lake[0]) as connection:
+        for table in ("stems", "onsets", "beats", "notes", "sections", "patterns", "fingerprints", "track_stages"):
+            tracks = connection.execute(f"SELECT count(DISTINCT track_id) FROM {table}").fetchone()[0]
+            assert (table, tracks) == (table, 2)
+
+
+def test_running_again_analyses_nothing(lake, corpus):
+    summary = ingest([str(corpus)], lake=str(lake[0]), stems="2", workers=2)
+    assert counts(summary) == {"new": 0, "unchanged": 3, "duplicate": 0, "rejected": 2, "failed": 0}
+
+
+def test_one_worker_writes_what_two_write(lake, corpus, tmp_path):
+    ingest([str(corpus)], lake=str(tmp_path / "one"), stems="2", workers=1)
+    with catalog.connect(lake[0]) as first, catalog.connect(tmp_path / "one") as second:
+        for table, left_out in (
+            ("tracks", "upload_date"),
+            ("onsets", None),
+            ("beats", None),
+            ("notes", None),
+            ("sections", None),
+            ("patterns", "created_at"),
+            ("fingerprints", None),
+            ("stems", None),
+            ("files", "run_id"),
+        ):
+            columns = f"* EXCLUDE ({left_out})" if left_out else "*"
+            query = f"SELECT {columns} FROM {table} ORDER BY ALL"
+            assert first.execute(query).fetchall() == second.execute(query).fetchall()
+
+
+def test_nightly_groups_the_songs_and_finds_the_groove(lake):
+    folder, _ = lake
+    summary = nightly(lake=str(folder))
+    assert (summary["songs"], summary["same"], summary["unique"]) == (1, 2, 0)
+    with catalog.connect(folder) as connection:
+        patterns = [row[0] for row in connection.execute("SELECT pattern_id::VARCHAR FROM patterns").fetchall()]
+        by_sql = connection.execute(
+            "SELECT pattern_id::VARCHAR FROM similar_patterns(?, min_similarity := 0.5)", [patterns[0]]
+        ).fetchall()
+    answer = find_similar(patterns[0], Settings(lake=folder), min_similarity=0.5)
+    found = [section["pattern_id"] for song in answer["results"] for section in song["sections"]]
+    assert found == [row[0] for row in by_sql]
+    json.dumps(answer)
+
+
+def test_shards_hold_one_corpus(tmp_path, write_track):
+    for corpus in ("a", "b"):
+        for index in range(3):
+            (tmp_path / corpus).mkdir(exist_ok=True)
+            (tmp_path / corpus / f"{index}.wav").write_bytes(f"{corpus}{index}".encode())
+    jobs = make_plan([tmp_path / "a", tmp_path / "b"], None, None, {}).jobs
+    assert [(name, len(cut)) for name, cut in cut_shards(jobs, 2)] == [
+        ("a/000", 2),
+        ("a/001", 1),
+        ("b/000", 2),
+        ("b/001", 1),
+    ]
