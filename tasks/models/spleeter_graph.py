@@ -1,8 +1,8 @@
-"""Builds Spleeter's U-Nets as one ONNX graph out of a published checkpoint. Running them is in tasks/models/spleeter.py.
+"""Builds Spleeter's U-Nets as one ONNX graph out of a published checkpoint. Running them: tasks/models/spleeter.py.
 
-One U-Net a stem reads the same magnitudes; the graph ends in the ratio masks, so that one call gives what multiplies the
-spectrogram. Batch normalisation cannot be folded into the convolutions before it: the skip connections take their output
-before it, and the decoder has a rectifier in between.
+One U-Net a stem reads the same magnitudes; the graph ends in the ratio masks, so that one call gives what multiplies
+the spectrogram. Batch normalisation cannot be folded into the convolutions before it: the skip connections take their
+output before it, and the decoder has a rectifier in between.
 
 Reference:
     Hennequin, Khlif, Voituret & Moussallam, "Spleeter: a fast and efficient music source separation tool with
