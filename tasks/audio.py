@@ -11,11 +11,7 @@ that header starts 1105 samples (25 ms) late, raw ADTS AAC at least 1024 samples
 Packets that do not decode are left out, not replaced by silence; a chained Ogg stream ends where its rate changes.
 """
 
-import errno
 import os
-import re
-import stat
-import struct
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +28,6 @@ import numpy as np
 from tasks.errors import (
     BadSamples,
     CorruptAudio,
-    EmptyFile,
     LongSignal,
     NoAudioStream,
     NotAudio,
@@ -40,39 +35,32 @@ from tasks.errors import (
     RejectedInput,
     ShortSignal,
     StageFailed,
-    UnreadableFile,
     UnsupportedCodec,
 )
+from tasks.filetypes import AUDIO_EXTENSIONS, ByteStream, announces_audio, is_candidate, is_encrypted
 from tasks.music.signals import SAMPLE_RATE_HZ, Signal
 
-VERSION = "pyav-1"
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "SAMPLE_RATE_HZ",
+    "VERSION",
+    "AudioInfo",
+    "DecodeLimits",
+    "FlacWriter",
+    "decode_blocks",
+    "is_candidate",
+    "probe_audio",
+    "read_audio",
+    "write_audio",
+]
 
-# fmt: off
-AUDIO_EXTENSIONS = frozenset((
-    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dsf", ".dts", ".flac", ".m4a", ".m4b",
-    ".m4p", ".mka", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".shn", ".snd", ".spx", ".tak", ".tta",
-    ".w64", ".wav", ".wave", ".webm", ".wma", ".wv",
-))
+VERSION = "pyav-1"
 
 # FFmpeg demuxers of self-contained audio and video files: no play lists, pictures, subtitles, devices or scripts.
 CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,nut,ogg,"
     "oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
-
-# First bytes that announce audio; MPEG frames and boxes of MP4 are recognised in `_announces_audio`.
-MAGIC = (
-    b"ID3", b"fLaC", b"OggS", b"MAC ", b"wvPK", b"MPCK", b"MP+", b"TTA1", b"tBaK", b".snd", b"caff", b"#!AMR", b"DSD ",
-)
-# fmt: on
-ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-ASF_ENCRYPTION = (
-    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),  # Content Encryption Object
-    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),  # Extended Content Encryption Object
-)
-MP4_ENCRYPTED_ENTRIES = (b"drms", b"enca", b"aavd")  # sample entries: FairPlay, Common Encryption, Audible
-MP4_INDEX_LIMIT_BYTES = 64 << 20
-HEAD_BYTES = 64 << 10
 
 TAG_LIMIT = 200  # characters
 LOUD_PEAK = 8.0  # 18 dB above full scale: beyond any mastering, so the scale itself is wrong
@@ -115,26 +103,6 @@ class AudioInfo:
     artist: str | None
     album: str | None
     genre_tag: str | None
-
-
-def is_candidate(path: Path) -> bool:
-    """Whether a corpus walk takes this file: an audio extension, or no extension and the first bytes of audio.
-
-    Broken links and unreadable files with an audio extension are taken, so that they end up in `rejects`.
-    """
-    path = Path(path)
-    if path.name.startswith("._") or path.is_dir():
-        return False
-    extension = _extension(path.name)
-    if extension:
-        return extension in AUDIO_EXTENSIONS
-    if path.name.startswith("."):
-        return False
-    try:
-        with _ByteStream(path) as file:
-            return _announces_audio(file.read(12))
-    except (UnreadableFile, EmptyFile):
-        return False
 
 
 def probe_audio(path: Path) -> AudioInfo:
@@ -267,64 +235,6 @@ def write_audio(path: Path, signal: Signal, max_duration_s: float | None = None)
         temporary.unlink(missing_ok=True)
 
 
-class _ByteStream:
-    """A regular file as FFmpeg reads it: without a name, and with no exception from a senseless seek.
-
-    Raises:
-        UnreadableFile: It is missing, forbidden, or no regular file; also when reading breaks off.
-        EmptyFile: It has no bytes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            # Without O_NONBLOCK a named pipe would wait for its writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (OSError, ValueError) as error:
-            raise UnreadableFile(f"The file cannot be opened: {_system_reason(error)}.") from error
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            os.close(descriptor)
-            if stat.S_ISREG(status.st_mode):
-                raise EmptyFile("The file has no bytes.")
-            raise UnreadableFile("The path is not a regular file.")
-        self._file = os.fdopen(descriptor, "rb")
-        self._read_error: OSError | None = None
-        self.size_bytes = status.st_size
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def read(self, size: int) -> bytes:
-        try:
-            return self._file.read(size)
-        except OSError as error:
-            self._read_error = error
-            return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError, OverflowError):
-            return -errno.EINVAL
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def raise_read_error(self) -> None:
-        """FFmpeg took a read that failed for the end of the file; here it counts."""
-        if self._read_error:
-            raise UnreadableFile(f"The file cannot be read: {_system_reason(self._read_error)}.") from self._read_error
-
-    def peek_at(self, offset: int, size: int) -> bytes:
-        """Bytes from anywhere; the reading position stays."""
-        return os.pread(self._file.fileno(), size, offset)
-
-
 @dataclass(frozen=True)
 class _Source:
     """An open file: its container and the audio stream that is taken."""
@@ -345,9 +255,9 @@ class _Source:
 @contextmanager
 def _open_source(path: Path) -> Iterator[_Source]:
     """Open a file for decoding; every fault found here or inside the context leaves as a `TrackError`."""
-    with _ByteStream(path) as file:
+    with ByteStream(path) as file:
         try:
-            if _is_encrypted(file):
+            if is_encrypted(file):
                 raise ProtectedAudio("The audio is encrypted (DRM).")
             with av.open(
                 file,
@@ -378,11 +288,11 @@ def _choose_stream(container: av.container.InputContainer) -> av.AudioStream:
     return stream
 
 
-def _explain(error: Exception, file: _ByteStream) -> Exception:
+def _explain(error: Exception, file: ByteStream) -> Exception:
     """The `TrackError` for what FFmpeg raised."""
     if isinstance(error, av.error.PatchWelcomeError | av.error.DecoderNotFoundError):
         return UnsupportedCodec("FFmpeg knows the format and cannot decode it.")
-    if _announces_audio(file.peek_at(0, 12)):
+    if announces_audio(file.peek_at(0, 12)):
         return CorruptAudio("The file begins like audio and its header cannot be decoded.")
     return NotAudio("The content is not a known audio format.")
 
@@ -578,56 +488,6 @@ def _clean_tag(text: str | None) -> str | None:
 def _is_printable(character: str) -> bool:
     joins_letters = character in "\u200c\u200d"  # used by Persian, Indic scripts and emoji
     return joins_letters or character.isspace() or unicodedata.category(character)[0] != "C"
-
-
-def _extension(name: str) -> str:
-    """The lower-case extension with its dot; "" for none, as in "Symphony No. 5" or ".profile"."""
-    match = re.search(r"(?<=.)\.(?=\w*[^\W\d])\w{1,5}$", name)
-    return match.group().lower() if match else ""
-
-
-def _announces_audio(head: bytes) -> bool:
-    """Whether the first 12 bytes are those of an audio file."""
-    if head.startswith(MAGIC) or head.startswith(ASF_HEADER[:12]) or head[4:8] == b"ftyp":
-        return True
-    if head[:4] in (b"RIFF", b"FORM", b"RF64"):
-        return head[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-    if len(head) < 4:
-        return False
-    (word,) = struct.unpack(">I", head[:4])
-    is_adts = word >> 16 & 0xFFF6 == 0xFFF0
-    is_mpeg = word >> 21 == 0x7FF and word >> 17 & 3 in (1, 2) and word >> 12 & 15 != 15 and word >> 10 & 3 != 3
-    return is_adts or is_mpeg
-
-
-def _is_encrypted(file: _ByteStream) -> bool:
-    """Whether an MP4 or Windows Media file says that its audio is encrypted."""
-    head = file.peek_at(0, HEAD_BYTES)
-    if head.startswith(ASF_HEADER):
-        return any(guid in head for guid in ASF_ENCRYPTION)
-    if head[4:8] == b"ftyp":
-        index = _read_mp4_index(file)
-        # A table of sample descriptions: its type, version, count of entries, then the first entry's size and format.
-        return any(index[table.start() + 16 :][:4] in MP4_ENCRYPTED_ENTRIES for table in re.finditer(b"stsd", index))
-    return False
-
-
-def _read_mp4_index(file: _ByteStream) -> bytes:
-    """The bytes of the `moov` box; empty if there is none."""
-    offset = 0
-    while offset + 8 <= file.size_bytes:
-        size, kind, long_size = struct.unpack(">I4sQ", file.peek_at(offset, 16).ljust(16, b"\0"))
-        size = {0: file.size_bytes - offset, 1: long_size}.get(size, size)
-        if size < 8:
-            break
-        if kind == b"moov":
-            return file.peek_at(offset, min(size, MP4_INDEX_LIMIT_BYTES))
-        offset += size
-    return b""
-
-
-def _system_reason(error: Exception) -> str:
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else "its name is not a valid path"
 
 
 def _to_int16(samples: np.ndarray) -> np.ndarray:
