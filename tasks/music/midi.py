@@ -89,7 +89,8 @@ def write_drum_midi(
     for events in (conductor, drums):
         track, last = MidiTrack(), 0
         for tick, message in sorted(events, key=lambda event: (event[0], event[1].type == "note_on")):
-            track.append(message.copy(time=tick - last))
+            message.time = tick - last
+            track.append(message)
             last = tick
         track.append(MetaMessage("end_of_track", time=0))
         file.tracks.append(track)

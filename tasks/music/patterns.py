@@ -106,7 +106,7 @@ def fold_pattern(
     bars_each = steps.shape[1] // bars.steps_per_bar
     last = firsts[nearest] + bars_each - 1
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
-    confidence = hits.confidence[inside & np.isin(hits.instrument, INSTRUMENTS)]
+    confidence = hits.confidence[inside][np.isin(hits.instrument[inside], INSTRUMENTS)]
     regularity = measure_regularity(likeness)
     return Pattern(
         bars=bars_each,
@@ -136,15 +136,12 @@ def find_bars(
         return None
     beats = _usual_beats(beat_in_bar, downbeats)
     times = np.append(beat_time_s, 2 * beat_time_s[-1] - beat_time_s[-2])
-    bars = []
-    for first, following in zip(downbeats, [*downbeats[1:], len(beat_time_s)], strict=True):
-        if following - first != beats:
-            continue
-        bar = times[first : following + 1]
-        slack = (bar[-1] - bar[0]) / 4
-        if bar[0] >= start_s - slack and bar[-1] <= end_s + slack:
-            bars.append(bar)
-    return Bars(np.array(bars), count_steps(time_signature, beats)) if bars else None
+    following = np.append(downbeats[1:], len(beat_time_s))
+    first = downbeats[following - downbeats == beats]
+    bars = times[first[:, None] + np.arange(beats + 1)]
+    slack_s = (bars[:, -1] - bars[:, 0]) / 4
+    bars = bars[(bars[:, 0] >= start_s - slack_s) & (bars[:, -1] <= end_s + slack_s)]
+    return Bars(bars, count_steps(time_signature, beats)) if len(bars) else None
 
 
 def count_steps(time_signature: str | None, beats: int) -> int:
@@ -164,11 +161,13 @@ def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
     A hit goes to the nearest step, a late one at the end of a bar to the next bar's first. Half-way between two steps
     it belongs to both in part: a millisecond changes little. Of two hits on a step the louder counts.
     """
-    chosen = np.isin(hits.instrument, INSTRUMENTS)
+    beats = bars.beat_time_s
+    bar_s = beats[0, -1] - beats[0, 0]
+    chosen = (hits.time_s > beats[0, 0] - bar_s) & (hits.time_s < beats[-1, -1])
+    chosen[chosen] = np.isin(hits.instrument[chosen], INSTRUMENTS)
     times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
     rows = np.array([INSTRUMENTS.index(name) for name in hits.instrument[chosen]], int)
 
-    beats = bars.beat_time_s
     steps_per_beat = bars.steps_per_bar / (beats.shape[1] - 1)
     early_s = (beats[:, 1] - beats[:, 0]) / steps_per_beat * (1 - SHARED_FROM)
     bar = np.searchsorted(beats[:, 0] - early_s, times, side="right") - 1
@@ -211,10 +210,8 @@ def measure_regularity(likeness: np.ndarray) -> float:
 def list_hit_times(hits: Hits, start_s: float, end_s: float) -> dict[str, list[float]]:
     """Times of the hits within a section for kick, snare and hihat, seconds from its start, to the tenth of a ms."""
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
-    return {
-        name: [round(float(time_s - start_s), 4) for time_s in hits.time_s[inside & (hits.instrument == name)]]
-        for name in INSTRUMENTS
-    }
+    times, instruments = np.round(hits.time_s[inside] - start_s, 4), hits.instrument[inside]
+    return {name: times[instruments == name].tolist() for name in INSTRUMENTS}
 
 
 def _usual_beats(beat_in_bar: np.ndarray, downbeats: np.ndarray) -> int:

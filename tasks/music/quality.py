@@ -62,6 +62,7 @@ class LevelStream:
     _sums: np.ndarray | float = field(default=0.0, init=False)
     _peak: float = field(default=0.0, init=False)
     _samples: int = field(default=0, init=False)
+    _steps: int = field(default=0, init=False)
     _spectrum: np.ndarray = field(default_factory=lambda: np.zeros(SPECTRUM_SAMPLES // 2 + 1), init=False)
 
     def push(self, block: np.ndarray) -> None:
@@ -73,12 +74,13 @@ class LevelStream:
         if self._tail is None:
             channels = block.shape[0]
             self._filter_state = np.zeros((2, channels, 2))
-            self._tail = self._weighted_tail = np.zeros((channels, 0))
+            self._tail, self._weighted_tail = np.zeros((channels, 0), np.float32), np.zeros((channels, 0))
             self._clip_runs = np.zeros(channels, int)
         self._samples += block.shape[1]
-        self._peak = max(self._peak, float(np.abs(block).max()))
         self._sums = self._sums + block.sum(axis=1, dtype=np.float64)
-        self._count_clipping(np.abs(block) >= CLIP_LEVEL)
+        peak = max(float(block.max()), -float(block.min()))
+        self._peak = max(self._peak, peak)
+        self._count_clipping(np.abs(block) >= CLIP_LEVEL if peak >= CLIP_LEVEL else None)
 
         weighted, self._filter_state = sosfilt(k_weighting(), block, axis=1, zi=self._filter_state)
         power, self._weighted_tail = _step_powers(np.concatenate([self._weighted_tail, weighted], axis=1))
@@ -106,9 +108,9 @@ class LevelStream:
             flatness=flatness,
         )
 
-    def _count_clipping(self, at_limit: np.ndarray) -> None:
-        """Add the samples of this block in runs at full scale; a run goes on from block to block."""
-        if not at_limit.any():
+    def _count_clipping(self, at_limit: np.ndarray | None) -> None:
+        """Add the samples of this block in runs at full scale, None without any; a run goes on from block to block."""
+        if at_limit is None:
             self._clip_runs[:] = 0
             return
         clipped = np.zeros(len(at_limit))
@@ -126,12 +128,15 @@ class LevelStream:
         self._clipped = self._clipped + clipped
 
     def _add_spectra(self, mono: np.ndarray) -> None:
-        """Add the power spectra of frames that begin at each 100 ms step."""
+        """Add the power spectra of frames that begin at every fourth step."""
         from scipy.fft import rfft
 
         usable = len(mono) // STEP_SAMPLES * STEP_SAMPLES
         if usable:
-            frames = mono[:usable].reshape(-1, STEP_SAMPLES)[:, :SPECTRUM_SAMPLES]
+            frames = mono[:usable].reshape(-1, STEP_SAMPLES)[
+                -self._steps % STEPS_A_BLOCK :: STEPS_A_BLOCK, :SPECTRUM_SAMPLES
+            ]
+            self._steps += usable // STEP_SAMPLES
             spectra = np.abs(rfft(frames * np.hanning(SPECTRUM_SAMPLES), axis=1)) ** 2
             self._spectrum += spectra.sum(axis=0)
 
@@ -214,7 +219,7 @@ def _step_powers(buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean squares of the whole steps, (channels, steps), and the samples that remain."""
     steps = buffer.shape[1] // STEP_SAMPLES
     whole = buffer[:, : steps * STEP_SAMPLES].reshape(len(buffer), steps, STEP_SAMPLES)
-    return (whole.astype(np.float64) ** 2).mean(axis=2), buffer[:, steps * STEP_SAMPLES :].copy()
+    return np.einsum("csn,csn->cs", whole, whole) / STEP_SAMPLES, buffer[:, steps * STEP_SAMPLES :].copy()
 
 
 def _power_of(lufs: float) -> float:
