@@ -28,6 +28,7 @@ from catalog.tables import INDEX_VERSIONS, make_id
 DIMENSIONS = 96
 BUILD_AGAIN = "Run: midime nightly"
 QUERY_BATCH = 4096
+GRAPH_CARE = 40  # candidates for each link; twice as many cost twice the time for less than 0.001 of recall
 LEFTOVER_AFTER_S = 86_400
 
 
@@ -92,17 +93,8 @@ class OpenIndex:
     def find_nearest(
         self, vectors: np.ndarray, count: int, numbers: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest patterns by inner product.
-
-        Args:
-            vectors: float32 (n, DIMENSIONS), of unit length.
-            count: How many a vector.
-            numbers: Only these patterns; all by default.
-
-        Returns:
-            Cosines float32 and pattern numbers int64, both (n, count); -1 where there are no more.
-        """
-        return _search(self.faiss_index, vectors, count, numbers)
+        """See `search_index`."""
+        return search_index(self.faiss_index, vectors, count, numbers)
 
 
 def refresh_indexes(lake: Lake, params: IndexParams = IndexParams()) -> list[dict]:
@@ -206,13 +198,44 @@ def build_index(vectors: np.ndarray, numbers: np.ndarray, kind: str) -> object:
     threads = faiss.omp_get_max_threads()
     if kind.startswith("HNSW"):
         faiss.omp_set_num_threads(1)  # a graph built by many threads depends on which comes first
-        faiss.downcast_index(index.index).hnsw.efConstruction = 80
+        faiss.downcast_index(index.index).hnsw.efConstruction = GRAPH_CARE
     try:
         index.train(vectors)
         index.add_with_ids(vectors, numbers)
     finally:
         faiss.omp_set_num_threads(threads)
     return index
+
+
+def search_index(
+    index: object, vectors: np.ndarray, count: int, numbers: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest vectors by inner product, in an index of any of our kinds.
+
+    Args:
+        index: From `build_index`.
+        vectors: float32 (n, DIMENSIONS), of unit length.
+        count: How many a vector.
+        numbers: Only the vectors with these numbers; all by default.
+
+    Returns:
+        Cosines float32 and numbers int64, both (n, count), the best first; -1 where there are no more.
+    """
+    import faiss
+
+    inner = faiss.downcast_index(index.index)
+    share = 1.0 if numbers is None else len(numbers) / index.ntotal
+    selected = {} if numbers is None else {"sel": faiss.IDSelectorBatch(numbers)}
+    if isinstance(inner, faiss.IndexHNSW):
+        # The graph is walked through all vectors: the fewer of them count, the longer the walk.
+        parameters = faiss.SearchParametersHNSW(efSearch=int(max(64, 2 * count) / share), **selected)
+    elif isinstance(inner, faiss.IndexIVF):
+        parameters = faiss.SearchParametersIVF(
+            nprobe=min(inner.nlist, int(max(8, inner.nlist // 64) / share)), **selected
+        )
+    else:
+        parameters = faiss.SearchParameters(**selected)
+    return index.search(np.ascontiguousarray(vectors, np.float32), count, params=parameters)
 
 
 def number_patterns(pattern_ids: Sequence[str]) -> np.ndarray:
@@ -230,8 +253,8 @@ def measure_recall(index: object, vectors: np.ndarray, numbers: np.ndarray, samp
     chosen = vectors[np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(int)]
     count = min(10, len(vectors))
     exact = build_index(vectors, numbers, "Flat")
-    truth, _ = _search(exact, chosen, count)
-    found, _ = _search(index, chosen, count)
+    truth, _ = search_index(exact, chosen, count)
+    found, _ = search_index(index, chosen, count)
     return float((found >= truth[:, -1:] - 1e-6).mean())
 
 
@@ -247,7 +270,7 @@ def find_neighbours(index: object, patterns: Patterns, numbers: np.ndarray, para
     asking = np.flatnonzero(patterns.public)
     for start in range(0, len(asking), QUERY_BATCH):
         rows = asking[start : start + QUERY_BATCH]
-        scores, found = _search(index, patterns.vectors[rows], count, visible)
+        scores, found = search_index(index, patterns.vectors[rows], count, visible)
         others = np.searchsorted(numbers, found)
         kept = (found >= 0) & (scores >= params.min_similarity)
         kept &= patterns.tracks[np.where(found >= 0, others, 0)] != patterns.tracks[rows][:, None]
@@ -399,27 +422,6 @@ def _write_index(index: object, path: Path) -> None:
     beside = path.with_suffix(f".{os.getpid()}.part")
     faiss.write_index(index, str(beside))
     os.replace(beside, path)
-
-
-def _search(
-    index: object, vectors: np.ndarray, count: int, numbers: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Search any of our kinds of index, among some numbers only where they are given."""
-    import faiss
-
-    inner = faiss.downcast_index(index.index)
-    share = 1.0 if numbers is None else len(numbers) / index.ntotal
-    selected = {} if numbers is None else {"sel": faiss.IDSelectorBatch(numbers)}
-    if isinstance(inner, faiss.IndexHNSW):
-        # The graph is walked through all vectors: the fewer of them count, the longer the walk.
-        parameters = faiss.SearchParametersHNSW(efSearch=int(max(128, 2 * count) / share), **selected)
-    elif isinstance(inner, faiss.IndexIVF):
-        parameters = faiss.SearchParametersIVF(
-            nprobe=min(inner.nlist, int(max(8, inner.nlist // 64) / share)), **selected
-        )
-    else:
-        parameters = faiss.SearchParameters(**selected)
-    return index.search(np.ascontiguousarray(vectors, np.float32), count, params=parameters)
 
 
 FRESH = "fresh_similarities"

@@ -19,6 +19,7 @@ from catalog.index import DIMENSIONS, OpenIndex, bound_number, find_index, is_fr
 EXACT_BELOW = 10_000
 MIN_INDEX_SHARE = 0.2  # where filters leave less of an index, comparing with all that is left is as fast
 CANDIDATES_A_RESULT = 4
+MAX_UNWANTED = 100
 
 
 @dataclass(frozen=True)
@@ -276,11 +277,14 @@ def _find_nearest(
     candidates: int,
 ) -> np.ndarray:
     """Numbers of the patterns that may be among the nearest of those wanted."""
-    numbers = None
-    if candidates < index.vectors:
-        rows = connection.execute(f"SELECT pattern_id::VARCHAR {wanted.sql}", wanted.arguments).fetchnumpy()
-        numbers = number_patterns(rows["CAST(pattern_id AS VARCHAR)"])
-    _, found = index.find_nearest(query[None, :], min(candidates, CANDIDATES_A_RESULT * limit), numbers)
+    count = CANDIDATES_A_RESULT * limit
+    unwanted = index.vectors - candidates
+    if unwanted <= MAX_UNWANTED:  # such as the pattern's own track: so many more are sure to hold enough
+        _, found = index.find_nearest(query[None, :], min(count + unwanted, index.vectors))
+    else:
+        rows = connection.execute(f"SELECT pattern_id::VARCHAR {wanted.sql}", wanted.arguments).fetchall()
+        numbers = number_patterns([pattern for (pattern,) in rows])
+        _, found = index.find_nearest(query[None, :], min(count, candidates), numbers)
     return found[found >= 0]
 
 
