@@ -1,7 +1,7 @@
 """Levels of a recording and what they say about its technical quality. Nothing here judges the music.
 
 `LevelStream` measures in one pass over the blocks: loudness as ITU-R BS.1770-4 says, peak, clipping, silence, offset,
-bandwidth, and how much of the recording is a noise floor. `score_quality` folds them into one number.
+bandwidth and steady noise. `score_quality` folds them into one number.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.music.signals import SAMPLE_RATE_HZ
 
-VERSION = "bs1770-levels-1"
+VERSION = "bs1770-levels-2"
 STEP_SAMPLES = 4_410  # 100 ms: the step of BS.1770's gating blocks
 STEPS_A_BLOCK = 4  # 400 ms, so neighbours overlap by 75 %
 ABSOLUTE_GATE_LUFS = -70.0
@@ -20,7 +20,11 @@ SILENCE_DB = -60.0  # RMS of a 100 ms step, full scale = 0
 CLIP_LEVEL = 0.995
 CLIP_RUN_SAMPLES = 3  # a wave that touches full scale once is not clipped; one that stays there is
 SPECTRUM_SAMPLES = 4_096
-BANDWIDTH_RANGE_DB = 65.0  # below the strongest band a listener hears no more content
+BANDWIDTH_RANGE_DB = 45.0  # below the strongest octave a listener hears no more content
+NOISE_BANDS = 22
+NOISE_BAND_BINS = 93  # 1 kHz: wide enough that the level of a noise varies by 0.6 dB only
+STEADY_DB = 2.5  # a band whose quietest tenth lies less than this below its mean never falls: it is noise
+MIN_NOISE_FRAMES = 10
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,7 @@ class Levels:
         silence_ratio: Share of 100 ms steps below -60 dB RMS; 1 for an empty recording.
         dc_offset: Largest mean of a channel, full scale = 1.
         bandwidth_hz: Highest frequency with content; None for silence.
-        noise_floor_db: Level of the quietest tenth of the sounding steps below the loudest tenth, 0 for a steady noise.
-        flatness: Spectral flatness of the average spectrum between 50 Hz and bandwidth_hz: 1 white noise, 0 a tone.
+        noise_db: Level of a noise that is always there, below the level of the whole; None under 4 s or for silence.
     """
 
     loudness_lufs: float | None
@@ -44,13 +47,12 @@ class Levels:
     silence_ratio: float
     dc_offset: float
     bandwidth_hz: float | None
-    noise_floor_db: float | None
-    flatness: float | None
+    noise_db: float | None
 
 
 @dataclass
 class LevelStream:
-    """Measures blocks of audio at SAMPLE_RATE_HZ; keeps two numbers a 100 ms step."""
+    """Measures blocks of audio at SAMPLE_RATE_HZ; keeps about eight numbers a 100 ms step."""
 
     _filter_state: np.ndarray | None = field(default=None, init=False)
     _tail: np.ndarray | None = field(default=None, init=False)
@@ -64,6 +66,7 @@ class LevelStream:
     _samples: int = field(default=0, init=False)
     _steps: int = field(default=0, init=False)
     _spectrum: np.ndarray = field(default_factory=lambda: np.zeros(SPECTRUM_SAMPLES // 2 + 1), init=False)
+    _band_power: list[np.ndarray] = field(default_factory=list, init=False)
 
     def push(self, block: np.ndarray) -> None:
         """Take float32 samples (channels, n), always as many channels."""
@@ -96,16 +99,14 @@ class LevelStream:
         steps_db = 10 * np.log10(np.maximum(power, 1e-20))
         sounding_db = steps_db[steps_db > SILENCE_DB]
         weighted = np.concatenate(self._weighted_power) if self._weighted_power else np.zeros(0)
-        bandwidth_hz, flatness = _describe_spectrum(self._spectrum)
         return Levels(
             loudness_lufs=integrate_loudness(weighted),
             peak_db=float(20 * np.log10(self._peak)) if self._peak > 0 else None,
             clipping_ratio=float(np.max(self._clipped) / self._samples) if self._samples else 0.0,
             silence_ratio=float(1 - len(sounding_db) / len(steps_db)) if len(steps_db) else 1.0,
             dc_offset=float(np.max(np.abs(self._sums)) / self._samples) if self._samples else 0.0,
-            bandwidth_hz=bandwidth_hz,
-            noise_floor_db=float(np.subtract(*np.percentile(sounding_db, [10, 90]))) if len(sounding_db) else None,
-            flatness=flatness,
+            bandwidth_hz=measure_bandwidth(self._spectrum),
+            noise_db=measure_noise(np.concatenate(self._band_power)) if self._band_power else None,
         )
 
     def _count_clipping(self, at_limit: np.ndarray | None) -> None:
@@ -139,6 +140,10 @@ class LevelStream:
             self._steps += usable // STEP_SAMPLES
             spectra = np.abs(rfft(frames * np.hanning(SPECTRUM_SAMPLES), axis=1)) ** 2
             self._spectrum += spectra.sum(axis=0)
+            bands = spectra[:, 1 : 1 + NOISE_BANDS * NOISE_BAND_BINS].reshape(
+                len(spectra), NOISE_BANDS, NOISE_BAND_BINS
+            )
+            self._band_power.append(bands.sum(axis=2).astype(np.float32))
 
 
 def integrate_loudness(step_power: np.ndarray) -> float | None:
@@ -200,7 +205,7 @@ def score_quality(levels: Levels) -> float:
     - sound: the share of the recording that is not silent counts fully from one half on;
     - clipping: 1 without, one half at 0.5 % clipped samples, towards 0 above;
     - bandwidth: 1 from 15 kHz, 0.35 at 3.4 kHz (telephone), on a logarithmic scale;
-    - noise: 1, down to 0.3 where the level never falls (under 6 dB) and the spectrum is flat as noise is;
+    - noise: 1 where a steady noise lies 30 dB below the whole, 0.6 at 10 dB, 0.2 where there is nothing else;
     - level: 1, down to 0.5 for a recording below -40 LUFS or with an offset of a tenth of full scale.
     """
     if levels.peak_db is None or levels.silence_ratio >= 1.0 or levels.bandwidth_hz is None:
@@ -208,11 +213,36 @@ def score_quality(levels: Levels) -> float:
     sound = min(1.0, 2 * (1 - levels.silence_ratio))
     clipping = 1 / (1 + levels.clipping_ratio / 0.005)
     bandwidth = np.interp(np.log(levels.bandwidth_hz), np.log([500, 3_400, 8_000, 15_000]), [0.05, 0.35, 0.75, 1.0])
-    steadiness = np.interp(-levels.noise_floor_db, [3, 6], [1.0, 0.0])
-    noise = 1 - 0.7 * steadiness * np.interp(levels.flatness, [0.1, 0.5], [0.0, 1.0])
+    noise = 1.0 if levels.noise_db is None else np.interp(levels.noise_db, [-30, -10, 0], [1.0, 0.6, 0.2])
     loudness = -70.0 if levels.loudness_lufs is None else levels.loudness_lufs
     level = np.interp(loudness, [-60, -40, -30], [0.5, 0.75, 1.0]) * np.interp(levels.dc_offset, [0.01, 0.1], [1, 0.5])
     return float(np.clip(sound * clipping * bandwidth * noise * level, 0.0, 1.0))
+
+
+def measure_bandwidth(spectrum: np.ndarray) -> float | None:
+    """Highest frequency with content, in Hz, of a power spectrum (bins,); None for silence.
+
+    Levels are compared per octave, since music falls by some 3 dB an octave all by itself.
+    """
+    width = 8  # bins, 86 Hz: smooths single lines away
+    bins_hz = np.arange(len(spectrum)) * SAMPLE_RATE_HZ / SPECTRUM_SAMPLES
+    octave = np.convolve(spectrum * bins_hz, np.ones(width) / width, mode="same")
+    if octave.max() <= 1e-12:
+        return None
+    return float(bins_hz[np.flatnonzero(octave > octave.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10))[-1]])
+
+
+def measure_noise(band_power: np.ndarray) -> float | None:
+    """Level of the bands that never fall, below the level of all, in dB of powers (frames, bands).
+
+    Notes end, a hiss, a hum or a crowd does not. None for silence and for too few frames to know what never falls.
+    """
+    sounding = band_power[band_power.sum(axis=1) > 1e-3 * band_power.sum(axis=1).mean()]
+    if len(sounding) < MIN_NOISE_FRAMES or band_power.max() <= 0:
+        return None
+    mean, floor = sounding.mean(axis=0), np.percentile(sounding, 10, axis=0)
+    steady = floor > mean * 10 ** (-STEADY_DB / 10)
+    return float(10 * np.log10(max(1e-9, floor[steady].sum() / mean.sum())))
 
 
 def _step_powers(buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,16 +254,3 @@ def _step_powers(buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _power_of(lufs: float) -> float:
     return 10 ** ((lufs + 0.691) / 10)
-
-
-def _describe_spectrum(spectrum: np.ndarray) -> tuple[float | None, float | None]:
-    """Bandwidth in Hz and flatness of a summed power spectrum; None for silence."""
-    if spectrum.max() <= 1e-12:
-        return None, None
-    width = 8  # bins, 86 Hz: smooths single lines away
-    smooth = np.convolve(spectrum, np.ones(width) / width, mode="same")
-    bins_hz = np.arange(len(spectrum)) * SAMPLE_RATE_HZ / SPECTRUM_SAMPLES
-    audible = np.flatnonzero(smooth > smooth.max() * 10 ** (-BANDWIDTH_RANGE_DB / 10))
-    bandwidth_hz = float(bins_hz[audible[-1]])
-    band = spectrum[(bins_hz >= 50) & (bins_hz <= max(bandwidth_hz, 100.0))] + 1e-20
-    return bandwidth_hz, float(np.exp(np.mean(np.log(band))) / band.mean())

@@ -90,3 +90,15 @@ def test_each_fault_lowers_the_quality():
     }
     for fault, samples in faulty.items():
         assert score_quality(measure(samples)) < 0.75 * best, fault
+
+
+def test_a_steady_noise_is_measured_below_the_whole():
+    clean = beats_of_noise(bandwidth_hz=6_000)
+    noise = np.random.default_rng(1).normal(0, np.sqrt((clean**2).mean() / 10), clean.shape).astype(np.float32)
+    assert measure(clean).noise_db < -60
+    assert measure(clean + noise).noise_db == pytest.approx(-10, abs=2.5)
+    assert score_quality(measure(clean + noise)) < 0.85 * score_quality(measure(clean))
+
+
+def test_a_short_clip_has_no_known_noise():
+    assert measure(beats_of_noise(2)).noise_db is None
