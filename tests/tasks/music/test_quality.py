@@ -92,11 +92,11 @@ def test_each_fault_lowers_the_quality():
         assert score_quality(measure(samples)) < 0.75 * best, fault
 
 
-def test_a_steady_noise_is_measured_below_the_whole():
+def test_a_steady_noise_10_db_below_the_whole_is_found():
     clean = beats_of_noise(bandwidth_hz=6_000)
     noise = np.random.default_rng(1).normal(0, np.sqrt((clean**2).mean() / 10), clean.shape).astype(np.float32)
     assert measure(clean).noise_db < -60
-    assert measure(clean + noise).noise_db == pytest.approx(-10, abs=2.5)
+    assert -18 < measure(clean + noise).noise_db < -8  # what lies in the bands that the music uses is not known
     assert score_quality(measure(clean + noise)) < 0.85 * score_quality(measure(clean))
 
 
