@@ -34,7 +34,7 @@ def open_cluster(settings: Settings) -> Iterator[str]:
             n_workers=settings.workers,
             threads_per_worker=1,
             processes=True,
-            scheduler_kwargs={"dashboard": False},
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
     ):

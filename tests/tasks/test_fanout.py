@@ -18,7 +18,7 @@ PARAMS = TrackParams(stems=0)
 def cluster():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(n_workers=2, threads_per_worker=1, scheduler_kwargs={"dashboard": False}) as running,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as running,
     ):
         yield running.scheduler_address
 
