@@ -201,24 +201,38 @@ class SeparationStream:
         separator = self._separator
         if samples.any():
             spectrum = _transform(samples, separator.threads)
-            masks = separator.find_masks(np.abs(spectrum[:, :, :NETWORK_BINS]))
-            spectra = [_apply_mask(spectrum, mask) for mask in masks]
+            seen = spectrum[:, :, :NETWORK_BINS]
+            masks = separator.find_masks(np.abs(seen))
         else:
             spectrum = np.zeros((2, frames, FRAME_SAMPLES // 2 + 1), np.complex64)
-            spectra = [spectrum] * len(separator.network_stems)
-        if not separator.own_split:
-            return {
-                stem: self._overlaps[stem].push(part, separator.threads)
-                for stem, part in zip(separator.stems, spectra, strict=True)
-            }
-        drums, bass = self._split.push(spectrum - spectra[0])
-        stems = {
-            "vocals": self._vocals_delay.push(self._overlaps["vocals"].push(spectra[0], separator.threads)),
-            "drums": self._overlaps["drums"].push(drums, separator.threads),
-            "bass": self._overlaps["bass"].push(bass, separator.threads),
+            seen = spectrum[:, :, :NETWORK_BINS]
+            masks = np.zeros((len(separator.network_stems), *seen.shape), np.float32)
+        if separator.own_split:
+            return self._split_accompaniment(samples[:, : frames * HOP_SAMPLES], spectrum, masks[0])
+        # Nothing above the bins that the networks see, as Spleeter's configurations have it.
+        return {
+            stem: self._overlaps[stem].push(seen * mask, separator.threads)
+            for stem, mask in zip(separator.stems, masks, strict=True)
         }
-        mixture = self._mixture_delay.push(samples[:, : frames * HOP_SAMPLES])
-        return stems | {"other": mixture - stems["vocals"] - stems["drums"] - stems["bass"]}
+
+    def _split_accompaniment(
+        self, mixture: np.ndarray, spectrum: np.ndarray, vocals_mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Vocals by the network's mask, drums and bass out of what is left of `spectrum`, the rest as `other`."""
+        threads = self._separator.threads
+        seen = spectrum[:, :, :NETWORK_BINS]
+        vocals = seen * vocals_mask
+        seen -= vocals
+        drums, bass = self._split.push(spectrum)
+        stems = {
+            "vocals": self._vocals_delay.push(self._overlaps["vocals"].push(vocals, threads)),
+            "drums": self._overlaps["drums"].push(drums, threads),
+            "bass": self._overlaps["bass"].push(bass, threads),
+        }
+        other = self._mixture_delay.push(mixture).copy()
+        for stem in stems.values():
+            other -= stem
+        return stems | {"other": other}
 
     def _collect(self, results: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Join results, less what lies before the start and beyond the end of the signal."""
@@ -251,17 +265,19 @@ class _OverlapAdd:
         self._tail = np.zeros((2, OVERLAP_SAMPLES), np.float32)
 
     def push(self, spectrum: np.ndarray, threads: int) -> np.ndarray:
-        """Take (2, frames, bins); give the samples that no later frame adds to, (2, frames · HOP_SAMPLES)."""
+        """Take (2, frames, bins), zero above its bins; give the samples that no later frame adds to."""
         from scipy.fft import irfft
 
-        frames = irfft(spectrum, FRAME_SAMPLES, axis=2, workers=threads) * (_window() * np.float32(WINDOW_COMPENSATION))
-        done = frames.shape[1] * HOP_SAMPLES
-        samples = np.zeros((2, done + OVERLAP_SAMPLES), np.float32)
+        frames = irfft(spectrum, FRAME_SAMPLES, axis=2, workers=threads)
+        frames *= _window() * np.float32(WINDOW_COMPENSATION)
+        count = frames.shape[1]
+        hops = np.zeros((2, count + OVERLAP_SAMPLES // HOP_SAMPLES, HOP_SAMPLES), np.float32)
+        samples = hops.reshape(2, -1)
         samples[:, :OVERLAP_SAMPLES] = self._tail
-        for start in range(0, FRAME_SAMPLES, HOP_SAMPLES):
-            samples[:, start : start + done] += frames[:, :, start : start + HOP_SAMPLES].reshape(2, done)
-        self._tail = samples[:, done:].copy()
-        return samples[:, :done]
+        for hop, start in enumerate(range(0, FRAME_SAMPLES, HOP_SAMPLES)):
+            hops[:, hop : hop + count] += frames[:, :, start : start + HOP_SAMPLES]
+        self._tail = samples[:, count * HOP_SAMPLES :].copy()
+        return samples[:, : count * HOP_SAMPLES]
 
 
 def _transform(samples: np.ndarray, threads: int) -> np.ndarray:
@@ -270,13 +286,6 @@ def _transform(samples: np.ndarray, threads: int) -> np.ndarray:
 
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES, axis=1)[:, ::HOP_SAMPLES]
     return rfft(frames * _window(), axis=2, workers=threads)
-
-
-def _apply_mask(spectrum: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The masked spectrum; nothing above the networks' bins, as Spleeter's configurations have it."""
-    masked = np.zeros_like(spectrum)
-    np.multiply(spectrum[:, :, :NETWORK_BINS], mask, out=masked[:, :, :NETWORK_BINS])
-    return masked
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """Reads the variables of a TensorFlow checkpoint without TensorFlow. What they mean is their model's business.
 
 A checkpoint ("tensor bundle") is `NAME.index`, a sorted table of prefix-compressed blocks in LevelDB's layout whose
-values are protocol buffers, and `NAME.data-00000-of-0000N`, the raw tensors. Every block and every tensor has a CRC-32C.
+values are protocol buffers, and `NAME.data-00000-of-0000N`, the raw tensors. Blocks and tensors carry CRC-32Cs.
 
 Reference:
     tensorflow/core/util/tensor_bundle/tensor_bundle.h, tensorflow/core/protobuf/tensor_bundle.proto and

@@ -2,9 +2,9 @@
 
 Notes last, drums are wide: a cell of the spectrum belongs to a note as far as its level holds for a while in time, and
 to the drums as far as it holds over neighbouring frequencies. "Holds" is a soft opening: the highest of the harmonic
-means of all windows that contain the cell. Like the median of FitzGerald's method it passes plateaus with their edges and
-removes peaks that are narrower than the window, but it needs no sorting. In the lowest octaves, where kick and bass are
-equally narrow, the drums are what exceeds the lasting level, and only in the middle of the stereo image.
+means of all windows that contain the cell. Like the median of FitzGerald's method it passes plateaus with their edges
+and removes peaks that are narrower than the window, but it needs no sorting. In the lowest octaves, where kick and bass
+are equally narrow, the drums are what exceeds the lasting level, and only in the middle of the stereo image.
 """
 
 from dataclasses import dataclass
@@ -53,14 +53,17 @@ class SplitStream:
 
         The bass has only the lowest LOW_BINS bins; it is empty above.
         """
-        channels, frames, bins = spectrum.shape
+        frames = spectrum.shape[1]
         if self._recent is None:
-            self._recent = np.zeros((channels, 2 * self.delay_frames, bins), spectrum.dtype)
+            self._recent = np.zeros((2, 2 * self.delay_frames, spectrum.shape[2]), spectrum.dtype)
         known = np.concatenate([self._recent, spectrum], axis=1)
         self._recent = known[:, frames:].copy()
+        drums_mask, bass_mask = find_masks(known, self._bin_hz, self._params)
         judged = slice(self.delay_frames, self.delay_frames + frames)
-        drums, bass = find_masks(known, self._bin_hz, self._params)
-        return known[:, judged] * drums[judged], known[:, judged, :LOW_BINS] * bass[judged]
+        drums = known[:, judged]
+        bass = drums[:, :, :LOW_BINS] * bass_mask[judged]
+        drums *= drums_mask[judged]
+        return drums, bass
 
 
 def find_masks(
