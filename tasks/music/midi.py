@@ -111,20 +111,12 @@ def read_drum_midi(data: bytes) -> Hits:
     Raises:
         MidiError: The bytes are no such file.
     """
-    file = open_midi(data)
     time_s, rows = 0.0, []
-    for message in file:
+    for message in open_midi(data):
         time_s += message.time
-        if message.type == "note_on" and message.velocity > 0 and message.channel == DRUM_CHANNEL:
-            instrument = instrument_of(message.note)
-            if instrument:
-                rows.append((time_s, instrument, message.velocity))
-    return Hits(
-        np.array([row[0] for row in rows], np.float64),
-        np.array([row[1] for row in rows], "U8"),
-        np.array([row[2] for row in rows], np.int64),
-        np.ones(len(rows), np.float32),
-    )
+        if _is_drum(message):
+            rows.append((time_s, message))
+    return _list_hits(rows)
 
 
 def read_drum_ticks(data: bytes) -> tuple[Hits, str]:
@@ -141,23 +133,14 @@ def read_drum_ticks(data: bytes) -> tuple[Hits, str]:
     from mido import merge_tracks
 
     file = open_midi(data)
-    tick, rows, signature = 0, [], DEFAULT_TIME_SIGNATURE
-    signatures_seen = 0
+    tick, rows, signatures = 0, [], []
     for message in merge_tracks(file.tracks):
         tick += message.time
-        if message.type == "time_signature" and not signatures_seen:
-            signature, signatures_seen = f"{message.numerator}/{message.denominator}", 1
-        if message.type == "note_on" and message.velocity > 0 and message.channel == DRUM_CHANNEL:
-            instrument = instrument_of(message.note)
-            if instrument:
-                rows.append((tick / file.ticks_per_beat, instrument, message.velocity))
-    hits = Hits(
-        np.array([row[0] for row in rows], np.float64),
-        np.array([row[1] for row in rows], "U8"),
-        np.array([row[2] for row in rows], np.int64),
-        np.ones(len(rows), np.float32),
-    )
-    return hits, signature
+        if message.type == "time_signature":
+            signatures.append(f"{message.numerator}/{message.denominator}")
+        if _is_drum(message):
+            rows.append((tick / file.ticks_per_beat, message))
+    return _list_hits(rows), (signatures or [DEFAULT_TIME_SIGNATURE])[0]
 
 
 def open_midi(data: bytes):
@@ -172,6 +155,22 @@ def open_midi(data: bytes):
     if file.type == 2 or file.ticks_per_beat <= 0 or file.ticks_per_beat >= 0x8000:
         raise MidiError("Only MIDI files of type 0 or 1 that count in beats are read, not sequences or SMPTE time.")
     return file
+
+
+def _is_drum(message) -> bool:
+    """Whether a mido message is the hit of a drum that is transcribed."""
+    struck = message.type == "note_on" and message.velocity > 0 and message.channel == DRUM_CHANNEL
+    return struck and instrument_of(message.note) is not None
+
+
+def _list_hits(rows: list[tuple[float, object]]) -> Hits:
+    """Hits of pairs of a time and a mido message."""
+    return Hits(
+        np.array([time for time, _ in rows], np.float64),
+        np.array([instrument_of(message.note) for _, message in rows], "U8"),
+        np.array([message.velocity for _, message in rows], np.int64),
+        np.ones(len(rows), np.float32),
+    )
 
 
 def _read_meter(time_signature: str | None, beat_in_bar: np.ndarray) -> tuple[int, int, int]:
