@@ -35,7 +35,7 @@ class DuplicateParams:
         min_votes: Equal items at one offset that make a proposal.
         offsets_per_pair: Proposals that are confirmed for a pair, those with the most votes first.
         static_items: Equal items in a row that make silence or a steady tone, which say nothing.
-        min_distinct_items: A fingerprint with fewer different items is not compared.
+        min_distinct_items: With fewer different items, equal fingerprints and queries say nothing.
         max_bit_error: Share of unequal bits below which an item speaks for equal audio.
         min_evidence_bits: Equal bits beyond that share, summed over the shared stretch, that confirm it. Unrelated
             music reaches 140; five seconds in a lossy copy give 160 or more.
@@ -270,11 +270,15 @@ def _find_equal_fingerprints(connection: duckdb.DuckDBPyConnection, params: Dupl
     """Each track whose fingerprint equals that of another, with the first track that has it."""
     return connection.execute(
         """
-        SELECT track_id::VARCHAR, (min(track_id) OVER same)::VARCHAR
-        FROM fingerprints
+        WITH equal AS (
+            SELECT track_id, min(track_id) OVER same AS first_track_id, items
+            FROM fingerprints
+            WINDOW same AS (PARTITION BY algorithm, hop_s, items)
+            QUALIFY count(*) OVER same > 1
+        )
+        SELECT track_id::VARCHAR, first_track_id::VARCHAR
+        FROM equal
         WHERE list_unique(items) >= ?
-        WINDOW same AS (PARTITION BY algorithm, hop_s, items)
-        QUALIFY count(*) OVER same > 1
         ORDER BY ALL
         """,
         [params.min_distinct_items],
@@ -294,7 +298,6 @@ def _propose(
     sources, condition = LAKE_ITEMS, ""
     arguments = {
         "ignored_bits": params.ignored_bits,
-        "min_distinct_items": params.min_distinct_items,
         "common_tracks": params.common_tracks,
         "min_votes": params.min_votes,
         "offsets_per_pair": params.offsets_per_pair,
@@ -366,7 +369,7 @@ places AS (
         unnest(list_prepend(NULL, items)) >> $ignored_bits AS previous_item,
         generate_subscripts(items, 1) AS place
     FROM sources
-    WHERE list_unique(items) >= $min_distinct_items AND track_id NOT IN (SELECT unnest($excluded::VARCHAR[]))
+    WHERE track_id NOT IN (SELECT unnest($excluded::VARCHAR[]))
 ),
 changing AS (
     SELECT track_id, hop_s, algorithm, item, place
