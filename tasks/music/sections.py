@@ -121,7 +121,7 @@ def cut_units(
         bar_s = np.median(np.diff(downbeats))
         lead = np.arange(downbeats[0] - bar_s, 0, -bar_s)[::-1]
         tail = np.arange(downbeats[-1] + bar_s, duration_s, bar_s)
-        inner = np.concatenate([lead, downbeats, tail])
+        inner = np.concatenate([lead, _fill_gaps(downbeats, bar_s), tail])
         inner = inner[(inner > 0.75 * bar_s) & (inner < duration_s - 0.75 * bar_s)]
         edges = np.concatenate([[0.0], inner, [duration_s]])
     bars_each = int(np.ceil((len(edges) - 1) / params.max_units))
@@ -257,6 +257,16 @@ def _sections(firsts: list[int], edges: np.ndarray, labels: list[str], confidenc
     start_s = edges[firsts] if len(firsts) else np.zeros(0)
     end_s = np.append(start_s[1:], edges[-1:])
     return Sections(start_s, end_s, np.array(labels, "U6"), np.round(np.array(confidence, float), 4))
+
+
+def _fill_gaps(downbeats: np.ndarray, bar_s: float) -> np.ndarray:
+    """Downbeats with edges a bar apart wherever the beat is silent for three bars and more."""
+    bars = np.diff(downbeats) / bar_s
+    parts = [
+        np.linspace(first, first + bar_s * gap, round(gap) if gap >= 3 else 1, endpoint=False)
+        for first, gap in zip(downbeats[:-1], bars, strict=True)
+    ]
+    return np.concatenate([*parts, downbeats[-1:]])
 
 
 def _average_frames(values: np.ndarray, hop_s: float, edges: np.ndarray) -> np.ndarray:

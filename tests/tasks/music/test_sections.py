@@ -115,6 +115,12 @@ def test_units_are_bars_and_go_on_before_the_first_and_after_the_last_downbeat()
     np.testing.assert_allclose(edges, [0, 2.1, 4.1, 6.1, 8.1, 10.1, 12.1, 14.1, 17.0], atol=1e-9)
 
 
+def test_a_break_without_beats_is_cut_into_bars_too():
+    beats = np.concatenate([np.arange(0, 20, 0.5), np.arange(60, 80, 0.5)])
+    edges = cut_units(beats, np.arange(len(beats)) % 4 + 1, 80.0)
+    np.testing.assert_allclose(np.diff(edges), 2.0, atol=0.11)
+
+
 def test_borders_keep_their_distance_and_the_clearest_win():
     novelty = np.zeros(40)
     novelty[[2, 14, 16, 32]] = [1.0, 0.5, 0.9, 0.8]
