@@ -181,10 +181,12 @@ def pick_borders(novelty: np.ndarray, min_units: int, border_cost: float, odd_le
     """
     units = len(novelty)
     gain = _peak_heights(novelty, reach=4)
-    ends = [end for end in np.flatnonzero(gain).tolist() if min_units <= end <= units - min_units] + [units]
+    # The first and the last unit may be longer than a bar, so a section at the edge may have one unit less.
+    ends = [end for end in np.flatnonzero(gain).tolist() if min_units - 1 <= end <= units - min_units + 1] + [units]
     best, start_of = {0: 0.0}, {}
     for end in ends:
-        starts = np.array([start for start in best if end - start >= min_units])
+        shortest = {start: min_units - (start == 0 or end == units) for start in best} | {0: 0}
+        starts = np.array([start for start in best if end - start >= shortest[start]])
         lengths = end - starts
         uneven = np.select([lengths % 8 == 0, lengths % 4 == 0, lengths % 2 == 0], [0.0, 0.25, 0.75], 1.0)
         totals = np.array([best[start] for start in starts.tolist()]) - border_cost - odd_length_cost * uneven

@@ -137,6 +137,7 @@ def test_of_two_equal_borders_the_one_that_makes_eight_bars_is_chosen():
 
 def test_no_novelty_has_no_borders():
     assert pick_borders(np.zeros(50), 4, 0.2, 0.2) == []
+    assert pick_borders(np.zeros(2), 4, 0.2, 0.2) == []
 
 
 def test_spans_that_play_the_same_share_a_group():
