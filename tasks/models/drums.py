@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.music.drums import VERSION as PEAKS_VERSION
 from tasks.music.drums import Hits, PeakParams, pick_hits
 from tasks.music.signals import LogMel
 
-VERSION = "drumnet-1"
 BACKEND = "drumnet-1"
+VERSION = f"{BACKEND}+{PEAKS_VERSION}"
 PIECE_FRAMES = 6_000  # a minute: what is in memory besides the spectrograms does not grow with the track
 _WEIGHTS_PATH = Path(__file__).with_name("drums.onnx")
 

@@ -1,16 +1,15 @@
-"""Drum hits: the vocabulary of drums, peak picking, and a transcriber of plain signal processing.
+"""Drum hits: the vocabulary of drums, and the picking of hits from activations.
 
-The only place that holds General MIDI drum numbers. `pick_hits` turns activations, wherever they come from, into hits;
-`detect_hits` makes activations from the spectral flux of a few bands. Networks are in tasks/models/drums.py.
+The only place that holds General MIDI drum numbers. The network that makes the activations is in tasks/models/drums.py.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.music.signals import HOP_S, LogMel, mel_centres_hz
+from tasks.music.signals import HOP_S
 
-VERSION = "bandflux-1"
+VERSION = "peaks-1"
 
 KICK_NOTES = (36, 35)
 SNARE_NOTES = (38, 40)
@@ -136,82 +135,3 @@ def _parabola_offset(activations: np.ndarray, row: np.ndarray, frame: np.ndarray
     bend = before - 2.0 * at + after
     offset = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=bend < 0)
     return np.where((frame == 0) | (frame == last), 0.0, np.clip(offset, -0.5, 0.5))
-
-
-@dataclass(frozen=True)
-class BandFluxParams:
-    """The bands whose rise is a hit.
-
-    Attributes:
-        lag_frames: The rise is measured over this many frames; an attack passes through the window in 5.
-        delay_s: How long after the hit the rise is greatest.
-        rise_of_half: The rise of a band, in the unit of `LogMel`, at which the activation is 0.5.
-        full_level: The level of the band just after a hit of velocity 127.
-    """
-
-    kick_hz: tuple[float, float] = (35.0, 110.0)
-    snare_body_hz: tuple[float, float] = (150.0, 450.0)
-    snare_wires_hz: tuple[float, float] = (1_800.0, 6_000.0)
-    hihat_hz: tuple[float, float] = (7_000.0, 16_000.0)
-    lag_frames: int = 3
-    delay_s: float = 0.005
-    rise_of_half: tuple[float, float, float] = (0.50, 0.40, 0.22)
-    full_level: tuple[float, float, float] = (2.6, 2.0, 1.4)
-
-
-def detect_hits(mixture: LogMel, drums: LogMel | None = None, params: BandFluxParams = BandFluxParams()) -> Hits:
-    """Transcribe kick, snare and hi-hat from the rise of a few bands.
-
-    Plain and weak: a bass note can pass for a kick and a hi-hat under a snare is lost.
-
-    Args:
-        mixture: The spectrogram of the whole music, read where there is no drum stem.
-        drums: The spectrogram of the drum stem.
-        params: Bands and levels.
-
-    Returns:
-        Hits; none for silence or where nothing rises steeply.
-
-    Reference:
-        Rise over a maximum-filtered past: Böck & Widmer, "Maximum filter vibrato suppression for onset detection",
-        DAFx 2013.
-    """
-    source = mixture if drums is None else drums
-    rises = _band_rises(source.values, params)
-    halves = np.asarray(params.rise_of_half)[:, None]
-    velocities = np.clip(_band_levels(source.values, params) / np.asarray(params.full_level)[:, None], 0.0, 1.0)
-    hits = pick_hits(rises / (rises + halves), velocities, hop_s=source.hop_s)
-    return Hits(np.maximum(hits.time_s - params.delay_s, 0.0), hits.instrument, hits.velocity, hits.confidence)
-
-
-def _band_rises(log_mel: np.ndarray, params: BandFluxParams) -> np.ndarray:
-    """The rise of kick, snare and hi-hat, (3, frames), each less what the louder drum beside it explains."""
-    rise = _rise(log_mel, params.lag_frames)
-    kick, body, wires, hihat = (
-        _band_mean(rise, band)
-        for band in (params.kick_hz, params.snare_body_hz, params.snare_wires_hz, params.hihat_hz)
-    )
-    snare = np.sqrt(body * wires)
-    return np.stack([np.maximum(kick - 0.3 * snare, 0), snare, np.maximum(hihat - 0.6 * snare, 0)])
-
-
-def _band_levels(log_mel: np.ndarray, params: BandFluxParams) -> np.ndarray:
-    """The level of the band of kick, snare (its wires) and hi-hat within the next lag, (3, frames)."""
-    from scipy.ndimage import maximum_filter1d
-
-    lag = params.lag_frames
-    levels = np.stack([_band_mean(log_mel, band) for band in (params.kick_hz, params.snare_wires_hz, params.hihat_hz)])
-    return maximum_filter1d(levels, lag + 1, axis=1, origin=-((lag + 1) // 2))
-
-
-def _rise(log_mel: np.ndarray, lag: int) -> np.ndarray:
-    """How far each band is above itself and its neighbours `lag` frames ago, never below 0."""
-    from scipy.ndimage import maximum_filter1d
-
-    past = np.pad(maximum_filter1d(log_mel, 3, axis=0), ((0, 0), (lag, 0)))[:, : log_mel.shape[1]]
-    return np.maximum(log_mel - past, 0.0)
-
-
-def _band_mean(values: np.ndarray, band_hz: tuple[float, float]) -> np.ndarray:
-    centres_hz = mel_centres_hz()
-    return values[(centres_hz >= band_hz[0]) & (centres_hz <= band_hz[1])].mean(axis=0)
