@@ -51,7 +51,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks
 
 dictionary: install
-	$(BIN)/python -m catalog.schema > catalog/dictionary.md
+	$(BIN)/python -m catalog.tables > catalog/dictionary.md
 
 clean:
 	rm -rf $(VENV) data/lake

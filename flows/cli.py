@@ -248,14 +248,14 @@ def tables(as_json: JsonOption = False) -> None:
     """Explain every table and column: the data dictionary."""
     from rich.markdown import Markdown
 
-    from catalog.tables import TABLES
+    from catalog.tables import TABLES, write_dictionary
 
     if as_json:
         _print_json(
             {table.name: {field.name: [field.sql_type, field.meaning] for field in table.fields} for table in TABLES}
         )
     else:
-        out.print(Markdown("\n".join(table.to_markdown() for table in TABLES)))
+        out.print(Markdown(write_dictionary()))
 
 
 @app.command()

@@ -1,9 +1,12 @@
 """Declarations: one place says what a table is."""
 
+from pathlib import Path
+
 import pytest
 
+import catalog
 from catalog.lake import Lake
-from catalog.tables import TABLES, TRACK_TABLES, TRACKS, make_id
+from catalog.tables import TABLES, TRACK_TABLES, TRACKS, make_id, write_dictionary
 
 
 def test_an_identifier_is_made_from_content_alone():
@@ -38,3 +41,8 @@ def test_the_lake_carries_the_comments(tmp_path):
             ).fetchall()
         )
     assert found == {field.name: field.meaning for field in TRACKS.fields}
+
+
+def test_the_dictionary_is_up_to_date():
+    written = (Path(catalog.__file__).parent / "dictionary.md").read_text(encoding="utf-8")
+    assert written == write_dictionary(), "make dictionary"

@@ -1,0 +1,22 @@
+"""`make scores`: every accuracy figure over the evaluation sets, as JSON; a part of it by naming parts."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors")
+
+
+def main(eval_path: Path, parts: tuple[str, ...]) -> None:
+    if not eval_path.is_dir():
+        sys.exit(f"There are no evaluation sets in {eval_path}: name their folder with MIDIME_EVAL.")
+    for part in parts:
+        # The vectors are measured on the performances beside the evaluation sets.
+        source = eval_path.parent / "train" if part == "vectors" else eval_path
+        figures = importlib.import_module(f"tests.accuracy.{part}").run(source)
+        print(json.dumps({part: figures}, indent=1, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), tuple(sys.argv[2:]) or PARTS)
