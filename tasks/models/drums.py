@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
-from tasks.music.drums import Hits, PeakParams, pick_hits
 from tasks.music.signals import LogMel
 
 BACKEND = "drumnet-1"
@@ -33,16 +33,20 @@ def load_transcriber(threads: int = 1) -> "DrumTranscriber":
 class DrumTranscriber:
     """A loaded network.
 
+    It was trained to tell toms, crashes and rides from the rest too, but they do not hold on real music: only
+    `INSTRUMENTS` become hits.
+
     Attributes:
-        instruments: The names of the rows of the activations.
-        params: The thresholds that came with the weights.
+        classes: The names of the rows of the activations.
+        params: The thresholds of `INSTRUMENTS`, which came with the weights.
     """
 
     def __init__(self, session) -> None:
         self._session = session
         metadata = session.get_modelmeta().custom_metadata_map
-        self.instruments = tuple(metadata["instruments"].split(","))
-        self.params = PeakParams(tuple(float(value) for value in metadata["thresholds"].split(",")))
+        self.classes = tuple(metadata["instruments"].split(","))
+        thresholds = dict(zip(self.classes, map(float, metadata["thresholds"].split(",")), strict=True))
+        self.params = PeakParams(tuple(thresholds[name] for name in INSTRUMENTS))
         self._context_frames = int(metadata["context_frames"])
 
     def transcribe(self, mixture: LogMel, drums: LogMel | None = None) -> Hits:
@@ -53,7 +57,7 @@ class DrumTranscriber:
             drums: The spectrogram of the drum stem, as long as the mixture's; without it the mixture takes its place.
 
         Returns:
-            Hits; none for silence or music without drums.
+            Hits of kick, snare and hi-hat; none for silence, few for music without drums.
 
         Raises:
             ValueError: The two spectrograms differ in length.
@@ -61,8 +65,9 @@ class DrumTranscriber:
         drums = mixture if drums is None else drums
         if drums.frames != mixture.frames:
             raise ValueError(f"The drum stem has {drums.frames} frames and the mixture {mixture.frames}.")
-        activations, velocities = self.activate(mixture.values, drums.values)
-        return pick_hits(activations, velocities, self.instruments, self.params, mixture.hop_s)
+        rows = [self.classes.index(name) for name in INSTRUMENTS]
+        activations, velocities = (output[rows] for output in self.activate(mixture.values, drums.values))
+        return pick_hits(activations, velocities, INSTRUMENTS, self.params, mixture.hop_s)
 
     def activate(self, mixture: np.ndarray, drums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run the network in pieces that overlap by what a frame sees on either side, so that no border shows.
@@ -71,10 +76,10 @@ class DrumTranscriber:
             mixture, drums: float32 (bands, frames).
 
         Returns:
-            Activations and velocities, float32 (instruments, frames), 0 to 1.
+            Activations and velocities, float32 (classes, frames), 0 to 1.
         """
         frames, context = mixture.shape[1], self._context_frames
-        outputs = np.zeros((2, len(self.instruments), frames), np.float32)
+        outputs = np.zeros((2, len(self.classes), frames), np.float32)
         for start in range(0, frames, PIECE_FRAMES):
             end = min(frames, start + PIECE_FRAMES)
             first, last = max(0, start - context), min(frames, end + context)

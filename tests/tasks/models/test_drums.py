@@ -68,6 +68,13 @@ def test_the_drum_stem_is_heard_beside_the_mixture(transcriber):
     assert (hits.instrument == "snare").sum() >= len(times["snare"]) - 1
 
 
+def test_only_kick_snare_and_hihat_become_hits(transcriber):
+    samples, _ = beat()
+    tom = np.sin(2 * np.pi * 110 * np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ) * decaying(0.5, 0.15)
+    samples[: len(tom)] += 0.5 * tom
+    assert set(transcriber.transcribe(log_mel_of(samples)).instrument) == {"kick", "snare", "hihat"}
+
+
 def test_silence_has_no_hits(transcriber):
     assert len(transcriber.transcribe(log_mel_of(np.zeros(2 * SAMPLE_RATE_HZ)))) == 0
 
