@@ -1,0 +1,157 @@
+"""How fast, how lean and how true to Spleeter the separation is. Speeds are ratios within one run.
+
+    python -m tests.benchmarks.bench_separation [PYTHON_OF_THE_REFERENCE]
+
+With the interpreter of an environment made from spleeter_reference/requirements.txt, Spleeter 2.4.2 itself runs on the
+same samples and the same checkpoint.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from tasks.models.spleeter import HOP_SAMPLES, Separator, load_separator, packaged_checkpoint
+from tasks.models.spleeter_graph import NETWORK_BINS, SEGMENT_FRAMES
+from tasks.music.signals import SAMPLE_RATE_HZ
+
+REFERENCE = Path(__file__).with_name("spleeter_reference") / "reference.py"
+BLOCK_S = 10
+SPEED_S = 71.3  # six segments of the networks, so that none is mostly padding
+LONG_TRACK_S = 3 * 3600
+TRACKS = 1_000
+TRACK_S = 5
+
+
+def run(reference_python: Path | None = None, long_track_s: float = LONG_TRACK_S, tracks: int = TRACKS) -> dict:
+    """Measure speed, memory and, where a reference is named, agreement with it.
+
+    Args:
+        reference_python: Interpreter of the reference environment.
+        long_track_s: Length of the track whose peak memory is taken.
+        tracks: How many tracks one process separates in a row.
+    """
+    figures = {"threads": os.cpu_count()} | measure_speed(os.cpu_count())
+    figures["long_track_peak_mb"] = _in_fresh_process(peak_of_a_long_track, long_track_s)
+    figures["growth_after_ten_tracks_mb"] = _in_fresh_process(growth_over_tracks, tracks)
+    if reference_python:
+        figures |= compare_with_reference(reference_python, os.cpu_count())
+    return figures
+
+
+def measure_speed(threads: int) -> dict:
+    """Seconds of audio a second, and the shares of what the bare network reaches on the same segments."""
+    samples = _noise(SPEED_S)
+    segment = np.abs(np.random.default_rng(1).standard_normal((2, SEGMENT_FRAMES, NETWORK_BINS), np.float32))
+    two, four = load_separator(2, threads=threads), load_separator(4, threads=threads)
+    segments = SPEED_S * SAMPLE_RATE_HZ / HOP_SAMPLES / SEGMENT_FRAMES
+    network_s, two_s, four_s = _fastest(
+        lambda: [two.find_masks(segment) for _ in range(6)],
+        lambda: _separate(two, samples),
+        lambda: _separate(four, samples),
+    )
+    network_s *= segments / 6
+    return {
+        "realtime_factor_network": round(SPEED_S / network_s, 1),
+        "realtime_factor_2_stems": round(SPEED_S / two_s, 1),
+        "realtime_factor_4_stems": round(SPEED_S / four_s, 1),
+        "share_of_network_2_stems": round(network_s / two_s, 2),
+        "share_of_network_4_stems": round(network_s / four_s, 2),
+    }
+
+
+def compare_with_reference(python: Path, threads: int) -> dict:
+    """Error of each stem in dB below Spleeter's, and how many times as fast we are, both warm."""
+    samples = _noise(60) * np.float32(0.3)
+    samples += np.float32(0.3) * np.sin(np.arange(samples.shape[1]) * (2 * np.pi * 220 / SAMPLE_RATE_HZ))
+    samples = samples.astype(np.float32)
+    with TemporaryDirectory() as folder:
+        np.save(Path(folder) / "input.npy", samples)
+        # Spleeter looks for a file of its own beside the checkpoint, so it gets a folder of links.
+        checkpoint = Path(folder) / "2stems"
+        checkpoint.mkdir()
+        for path in packaged_checkpoint().iterdir():
+            (checkpoint / path.name).symlink_to(path)
+        (checkpoint / ".probe").unlink(missing_ok=True)
+        (checkpoint / ".probe").write_text("OK")
+        output = Path(folder) / "output.npz"
+        subprocess.run([python, REFERENCE, checkpoint, output, Path(folder) / "input.npy"], check=True)
+        reference = dict(np.load(output))
+    separator = load_separator(2, threads=threads)
+    stems = _separate(separator, samples)
+    (ours_s,) = _fastest(lambda: _separate(separator, samples))
+    errors_db = {stem: _ratio_db(stems[stem] - reference[stem], reference[stem]) for stem in separator.stems}
+    return {"error_db": errors_db, "times_as_fast_as_spleeter": round(float(reference["seconds"]) / ours_s, 1)}
+
+
+def peak_of_a_long_track(duration_s: float) -> float:
+    """Peak resident memory of a process that separates one long track into four stems, in MB."""
+    stream = load_separator(4).stream()
+    block = _noise(BLOCK_S)
+    for _ in range(round(duration_s / BLOCK_S)):
+        stream.push(block)
+    stream.finish()
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def growth_over_tracks(tracks: int) -> float:
+    """How much the resident memory grows from the tenth track of a process to the last one, in MB."""
+    separator = load_separator(4)
+    samples = _noise(TRACK_S)
+    after_ten = 0.0
+    for track in range(tracks):
+        _separate(separator, samples)
+        if track == 9:
+            after_ten = _resident_mb()
+    return round(_resident_mb() - after_ten, 1)
+
+
+def _separate(separator: Separator, samples: np.ndarray) -> dict[str, np.ndarray]:
+    stream = separator.stream()
+    block = BLOCK_S * SAMPLE_RATE_HZ
+    parts = [stream.push(samples[:, start : start + block]) for start in range(0, samples.shape[1], block)]
+    parts.append(stream.finish())
+    return {stem: np.concatenate([part[stem] for part in parts], axis=1) for stem in separator.stems}
+
+
+def _fastest(*works: Callable[[], object], rounds: int = 4) -> list[float]:
+    """The shortest time of each work in seconds; the works take turns, so that a busy machine hits all alike."""
+    seconds = [float("inf")] * len(works)
+    for _ in range(rounds):
+        for index, work in enumerate(works):
+            started = time.perf_counter()
+            work()
+            seconds[index] = min(seconds[index], time.perf_counter() - started)
+    return seconds
+
+
+def _in_fresh_process(work: Callable[[float], float], argument: float) -> float:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, argument).result()
+
+
+def _noise(duration_s: float) -> np.ndarray:
+    samples = np.random.default_rng(1).standard_normal((2, round(duration_s * SAMPLE_RATE_HZ)), np.float32)
+    return samples * np.float32(0.1)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _ratio_db(error: np.ndarray, signal: np.ndarray) -> float:
+    return round(float(10 * np.log10(np.sum(error**2) / np.sum(signal**2))), 1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Path(sys.argv[1]) if len(sys.argv) > 1 else None), indent=1))
