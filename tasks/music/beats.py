@@ -1,14 +1,25 @@
-"""The beat: when it falls, how fast it goes, which beats are downbeats. Bars are chosen in meter.py, onsets in onsets.py."""
+"""The beat: when it falls, at which level it is counted, how fast it goes, how it swings.
 
-from dataclasses import dataclass, field
+The pulse network (tasks/models/pulse.py) hears, this module decides: a first row of beats, then the other levels at
+which it could be counted, and of these readings the one that explains the beats and the downbeats best. Bars are chosen
+in meter.py, onsets found in onsets.py.
+"""
+
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.music.meter import MeterParams, find_bars
+from tasks.models.pulse import FRAME_RATE_HZ, Pulse, hear_pulse
+from tasks.models.pulse import VERSION as PULSE_VERSION
+from tasks.music.meter import Bars, MeterParams, find_bars
 from tasks.music.onsets import compute_flux
 from tasks.music.signals import LogMel
 
-VERSION = "beat-segments-1"
+VERSION = f"beat-readings-1+{PULSE_VERSION}"
+
+LEVELS = (1.0, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2.0, 3.0)  # tempi that are tried, against the first
+USUAL_TEMPO_BPM = {"6/8": 78.0, "7/8": 200.0}
+USUAL_TEMPO_ELSE_BPM = 112.0
 
 
 @dataclass(frozen=True)
@@ -19,22 +30,60 @@ class BeatParams:
         tempo_min_bpm, tempo_max_bpm: Range of the beat.
         tempo_change_penalty: Cost of a relative change of the interval from one beat to the next: 100 lets it
             change by 1 % for one unit of log-likelihood.
-        beat_width: Share of the interval, centred on the beat, in which a beat is expected to sound.
-        confidence_min: Below this the music is taken to have no pulse.
+        beat_reach: How many frames around its own a beat is heard in.
+        beat_odds: How much rarer beats are than frames between them: the higher, the fainter beats are followed.
+        level_range: How far the tempo may stray from the level that is tried, as a factor.
+        reading_weights: What counts for a reading: that it has the usual tempo, how strong its beats are, what share of
+            all beats that are heard it takes, and both again for its downbeats.
+        pulse_weights: Constant and weights of the strength of the beats and of the network's "none", for the
+            probability that there is a pulse at all.
+        min_beats: Fewer are no rhythm.
+        min_pulse: Less probability of a pulse is none.
+        drums_weight: How much the drum stem counts against the mixture, in [0, 1].
         meter: The bar model.
+
+    The weights of readings and pulse are fitted by tasks/models/training/fit_readings.py to the material that the
+    network is trained on.
     """
 
     tempo_min_bpm: float = 45.0
-    tempo_max_bpm: float = 230.0
+    tempo_max_bpm: float = 270.0
     tempo_change_penalty: float = 100.0
-    beat_width: float = 1 / 8
-    confidence_min: float = 0.25
+    beat_reach: int = 1
+    beat_odds: float = 7.0
+    level_range: float = 1.13
+    reading_weights: tuple[float, float, float, float, float] = (0.34, 1.75, 1.44, 0.85, 0.24)
+    pulse_weights: tuple[float, float, float] = (5.87, 2.83, -0.87)
+    min_beats: int = 4
+    min_pulse: float = 0.5
+    drums_weight: float = 0.5
     meter: MeterParams = field(default_factory=MeterParams)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to count the music.
+
+    Attributes:
+        frames: int64 (n,), the beats at FRAME_RATE_HZ.
+        time_s: float64 (n,), the same, between the frames.
+        bars: Through these beats.
+        tempo_bpm: Beats a minute.
+        features: What `BeatParams.reading_weights` weigh, (5,).
+    """
+
+    frames: np.ndarray
+    time_s: np.ndarray
+    bars: Bars
+    tempo_bpm: float
+    features: np.ndarray
 
 
 @dataclass(frozen=True)
 class Rhythm:
     """Beats in ascending time and what follows from them; empty and None where there is no pulse.
+
+    In 6/8 a beat is a dotted quarter, two a bar; in 7/8 it is an eighth.
 
     Attributes:
         time_s: float64 (n,), seconds.
@@ -45,7 +94,8 @@ class Rhythm:
         tempo_alternative_confidence: In [0, 1].
         time_signature: "4/4", "3/4", "6/8" and so on.
         time_signature_confidence: In [0, 1].
-        swing_ratio: Long to short of the halves of the beat, 1 = straight, 2 = triplet swing.
+        swing_ratio: Long to short part of the halved beat: 1 = straight, 2 = triplet swing; None where nothing
+            sounds between the beats, and in 6/8.
     """
 
     time_s: np.ndarray
@@ -59,9 +109,9 @@ class Rhythm:
     swing_ratio: float | None = None
 
 
-NO_PULSE = Rhythm(np.zeros(0), np.zeros(0, np.int64))
-FRAME_RATE_HZ = 50.0
-MIN_BEATS = 4
+def no_pulse() -> Rhythm:
+    """The rhythm of what has none."""
+    return Rhythm(np.zeros(0), np.zeros(0, np.int64))
 
 
 def track_beats(mixture: LogMel, drums: LogMel | None = None, params: BeatParams = BeatParams()) -> Rhythm:
@@ -73,103 +123,219 @@ def track_beats(mixture: LogMel, drums: LogMel | None = None, params: BeatParams
         params: The models.
 
     Returns:
-        The rhythm; `NO_PULSE` for silence, noise, speech and anything shorter than a few beats.
-
-    Reference:
-        Krebs, Böck & Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015.
+        The rhythm; that of `no_pulse` for silence, noise, speech and anything shorter than a few beats.
     """
-    beat, downbeat = _flux_activations(mixture if drums is None else drums)
-    frames = decode_beats(beat, params)
-    if len(frames) < MIN_BEATS:
-        return NO_PULSE
-    confidence = float(np.clip((beat[frames].mean() - beat.mean()) / 0.5, 0.0, 1.0))
-    if confidence < params.confidence_min:
-        return NO_PULSE
-    bars = find_bars(downbeat[frames], params.meter)
-    time_s = frames / FRAME_RATE_HZ
+    pulse = hear_pulse(mixture)
+    if drums is not None and drums.values.any():
+        pulse = _blend(pulse, hear_pulse(drums), params.drums_weight)
+    readings = propose_readings(pulse, params)
+    if not readings:
+        return no_pulse()
+    scores = np.array([reading.features @ params.reading_weights for reading in readings])
+    probability = np.exp(scores - scores.max())
+    probability /= probability.sum()
+    best, *others = np.argsort(-probability, kind="stable")
+    reading = readings[best]
+    certainty = judge_pulse(pulse, reading, params)
+    if certainty < params.min_pulse:
+        return no_pulse()
     return Rhythm(
-        time_s=time_s,
-        beat_in_bar=bars.beat_in_bar,
-        tempo_bpm=_regress_tempo(time_s),
-        tempo_confidence=confidence,
-        time_signature=f"{bars.beats_per_bar}/4",
-        time_signature_confidence=bars.confidence,
+        time_s=reading.time_s,
+        beat_in_bar=reading.bars.beat_in_bar,
+        tempo_bpm=reading.tempo_bpm,
+        tempo_confidence=float(certainty * probability[best]),
+        tempo_alternative_bpm=readings[others[0]].tempo_bpm if others else None,
+        tempo_alternative_confidence=float(certainty * probability[others[0]]) if others else 0.0,
+        time_signature=reading.bars.time_signature,
+        time_signature_confidence=float(certainty * reading.bars.confidence),
+        swing_ratio=_swing_of(reading, mixture if drums is None else drums),
     )
 
 
-def decode_beats(beat: np.ndarray, params: BeatParams = BeatParams()) -> np.ndarray:
-    """The likeliest row of beats under a bar pointer of one beat.
+def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Reading]:
+    """The ways to count the music, each at another tempo; none where there are not beats enough.
 
-    The pointer moves evenly through a beat and may change its tempo only from one beat to the next, so a whole beat
-    can be scored at once from running sums; a step of the recursion covers as many frames as the shortest beat has.
+    The first follows the strongest beats; the others are decoded anew near a simple multiple of its tempo, so that each
+    finds its own phase.
+    """
+    first = decode_beats(pulse.beat, params)
+    if len(first) < params.min_beats:
+        return []
+    slack = round(0.5 * FRAME_RATE_HZ)
+    begin, end = max(0, first[0] - slack), min(len(pulse.beat), first[-1] + slack + 1)
+    tempo_bpm = regress_tempo(_refine(pulse.beat, first))
+    readings: list[Reading] = []
+    for level in LEVELS:
+        at_bpm = tempo_bpm * level
+        near = replace(params, tempo_min_bpm=at_bpm / params.level_range, tempo_max_bpm=at_bpm * params.level_range)
+        if level != 1.0 and not params.tempo_min_bpm <= at_bpm <= params.tempo_max_bpm:
+            continue
+        frames = first if level == 1.0 else decode_beats(pulse.beat, near)
+        frames = frames[(frames >= begin) & (frames < end)]
+        if len(frames) < params.min_beats:
+            continue
+        reading = _read(pulse, frames, begin, end, params)
+        if all(abs(reading.tempo_bpm / other.tempo_bpm - 1.0) > 0.04 for other in readings):
+            readings.append(reading)
+    return readings
+
+
+def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, params: BeatParams) -> Reading:
+    """Bars, tempo and features of a row of beats; the part from `begin` to `end` counts."""
+    time_s = _refine(pulse.beat, frames)
+    bars = find_bars(_peak_near(pulse.downbeat, frames), pulse.meter[:, frames], params.meter)
+    tempo_bpm = regress_tempo(time_s)
+    usual_bpm = USUAL_TEMPO_BPM.get(bars.time_signature, USUAL_TEMPO_ELSE_BPM)
+    downbeats = frames[bars.beat_in_bar == 1]
+    features = (
+        -(np.log(tempo_bpm / usual_bpm) ** 2) / 0.1,
+        np.log(_peak_near(pulse.beat, frames).mean() + 1e-3),
+        np.log(_share_near(pulse.beat[begin:end], frames - begin)),
+        np.log((_peak_near(pulse.downbeat, downbeats).mean() if len(downbeats) else 0.0) + 1e-3),
+        np.log(_share_near(pulse.downbeat[begin:end], downbeats - begin)),
+    )
+    return Reading(frames, time_s, bars, tempo_bpm, np.array(features))
+
+
+def judge_pulse(pulse: Pulse, reading: Reading, params: BeatParams = BeatParams()) -> float:
+    """Probability that there is a pulse to read at all: strong beats, and a meter that is not "none"."""
+    constant, of_strength, of_none = params.pulse_weights
+    none = float(pulse.meter[0, reading.frames[0] : reading.frames[-1] + 1].mean())
+    return float(1.0 / (1.0 + np.exp(-(constant + of_strength * reading.features[1] + of_none * none))))
+
+
+def decode_beats(beat: np.ndarray, params: BeatParams = BeatParams()) -> np.ndarray:
+    """The likeliest row of beats under a bar pointer that is one beat long.
+
+    The pointer moves evenly through a beat and may change its tempo only from one beat to the next. So a whole beat
+    is scored at once, from running sums of the frames' scores, and a step of the recursion covers as many frames as
+    the shortest beat has. The first and the last beat may fall anywhere.
 
     Args:
-        beat: float (frames,) at FRAME_RATE_HZ, the probability of a beat, in (0, 1).
+        beat: float (frames,) at FRAME_RATE_HZ, the probability of a beat.
         params: Range and stiffness of the tempo.
 
     Returns:
-        Frames of the beats, int64, ascending; none for no frames.
+        Frames of the beats, int64, ascending; none where there are fewer frames than in the shortest beat.
+
+    Reference:
+        Krebs, Böck & Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015.
     """
     shortest = round(60.0 * FRAME_RATE_HZ / params.tempo_max_bpm)
     longest = round(60.0 * FRAME_RATE_HZ / params.tempo_min_bpm)
     if len(beat) < shortest:
         return np.zeros(0, np.int64)
     interval = np.arange(shortest, longest + 1)
-    half = np.maximum(0, np.round(interval * params.beat_width / 2).astype(int))
+    column = np.arange(len(interval))
+    half = params.beat_reach
     change = -params.tempo_change_penalty * np.abs(interval[None, :] / interval[:, None] - 1.0)
-    change -= np.log(np.exp(change).sum(axis=1, keepdims=True))
+    change = (change - np.log(np.exp(change).sum(axis=1, keepdims=True))).astype(np.float32)
 
-    # Silence that costs nothing on both sides lets the first and the last beat fall anywhere.
-    sounding = np.clip(np.asarray(beat, np.float64), 1e-4, 1 - 1e-4)
-    margin = longest + half.max() + shortest
-    on = np.pad(np.log(sounding), margin)
-    off = np.pad(np.log1p(-sounding) - np.log(1.0 / params.beat_width - 1.0), margin)
-    on, off = (np.concatenate([[0.0], np.cumsum(x)]) for x in (on, off))
+    # Frames that cost nothing lie on both sides; `on` and `off` are running sums, so that on[b] - on[a] covers [a, b).
+    margin = 2 * longest
+    sounding = np.clip(beat.astype(np.float64), 1e-4, 1 - 1e-4)
+    on = np.cumsum(np.pad(np.log(sounding), (margin + 1, margin)))
+    off = np.cumsum(np.pad(np.log1p(-sounding) - np.log(params.beat_odds), (margin + 1, margin)))
 
-    total = len(beat) + 2 * margin
-    leaving = np.full((total, len(interval)), -np.inf, np.float32)  # best score of a beat here whose next is this long
-    came_from = np.zeros((total, len(interval)), np.uint8)
-    first, last = margin - longest, margin + len(beat) + longest
-    leaving[first : first + longest] = -np.log(len(interval))
-    best = np.full((total, len(interval)), -np.inf, np.float32)
-    for start in range(first + shortest, last, shortest):
-        t = np.arange(start, min(start + shortest, last))[:, None]
-        s = t - interval
-        segment = on[s + half + 1] - on[s - half] + off[t - half] - off[s + half + 1]
-        arriving = leaving[s, np.arange(len(interval))] + segment
-        best[t[:, 0]] = arriving
-        joined = arriving[:, :, None] + change[None]
-        came_from[t[:, 0]] = joined.argmax(axis=1)
-        np.maximum(leaving[t[:, 0]], joined.max(axis=1), out=joined[:, 0])
-        leaving[t[:, 0]] = joined[:, 0]
-    tail = best[margin + len(beat) : last]
-    t, i = np.unravel_index(tail.argmax(), tail.shape)
-    t += margin + len(beat)
-    beats = []
-    while t - interval[i] >= margin:
-        t = t - interval[i]
-        beats.append(t)
-        i = came_from[t, i]
-    frames = np.array(beats[::-1], np.int64) - margin
-    return frames[(frames >= 0) & (frames < len(beat))]
+    begin, end = margin - longest, margin + len(beat) + longest  # where beats may fall
+    arrived = np.full((end, len(interval)), -np.inf, np.float32)  # a beat here, after this interval
+    leaving = np.full((end, len(interval)), -np.inf, np.float32)  # a beat here, before this interval
+    came_from = np.zeros((end, len(interval)), np.uint8)
+    leaving[begin:margin] = 0.0
+    for start in range(margin, end, shortest):
+        now = np.arange(start, min(start + shortest, end))
+        before = now[:, None] - interval
+        score = on[before + half + 1] - on[before - half] + off[now[:, None] - half] - off[before + half + 1]
+        arrived[now] = leaving[before, column] + score
+        joined = arrived[now][:, :, None] + change
+        came_from[now] = joined.argmax(axis=1)
+        leaving[now] = joined.max(axis=1)
+
+    last = arrived[margin + len(beat) :]
+    now, best = np.unravel_index(last.argmax(), last.shape)
+    now += margin + len(beat)
+    frames = []
+    while now - interval[best] >= margin:
+        now -= interval[best]
+        frames.append(now - margin)
+        best = came_from[now, best]
+    return np.array(frames[::-1], np.int64)
 
 
-def _flux_activations(mel: LogMel) -> tuple[np.ndarray, np.ndarray]:
-    """Beat and downbeat probability from the rise of the whole spectrum and of its lowest bands, at FRAME_RATE_HZ."""
-    step = round(1 / FRAME_RATE_HZ / mel.hop_s)
-    low = LogMel(mel.values[:8], mel.hop_s)
-    curves = []
-    for part in (mel, low):
-        flux = compute_flux(part)
-        flux = np.maximum.reduceat(flux, np.arange(0, len(flux), step)) if len(flux) else flux
-        scale = np.quantile(flux, 0.98) if len(flux) else 1.0
-        curves.append(np.clip(flux / max(scale, 0.02), 0.0, 1.0))
-    return 0.5 * curves[0] + 0.4 * curves[1], 0.1 + 0.8 * curves[1]
+def regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
+    """Beats a minute: the median slope of straight lines through `span` + 1 beats each.
 
-
-def _regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
-    """Beats a minute: the median slope of straight lines through `span` + 1 beats each."""
+    One slipped beat does not move it; a piece that changes its tempo gets the tempo of its middle.
+    """
     span = min(span, len(time_s) - 1)
     index = np.arange(span + 1) - span / 2
     windows = np.lib.stride_tricks.sliding_window_view(time_s, span + 1)
     return float(60.0 / np.median(windows @ index / (index @ index)))
+
+
+def measure_swing(mel: LogMel, time_s: np.ndarray) -> float | None:
+    """Where between two beats the off-beat falls, as the ratio of the parts before and after it.
+
+    The flux is folded onto the beat; the off-beat is its centre of mass around its peak in the middle of the beat.
+
+    Args:
+        mel: The spectrogram of the drums or of the mixture.
+        time_s: float (beats,), ascending.
+
+    Returns:
+        The ratio; None with less than 8 beats or where little sounds between them.
+    """
+    if len(time_s) < 8:
+        return None
+    steps = 48
+    phase = np.arange(steps) / steps
+    at_s = time_s[:-1, None] + phase * np.diff(time_s)[:, None]
+    flux = compute_flux(mel)
+    folded = flux[np.clip(np.round(at_s / mel.hop_s).astype(int), 0, len(flux) - 1)].mean(axis=0)
+    folded = folded - np.median(folded)
+    middle = np.flatnonzero((phase >= 0.4) & (phase <= 0.75))
+    peak = middle[folded[middle].argmax()]
+    around = np.arange(peak - 2, peak + 3)
+    weight = np.maximum(folded[around], 0.0)
+    if folded[peak] < 0.1 * folded[[-2, -1, 0, 1, 2]].max() or weight.sum() <= 0:
+        return None
+    offbeat = float(np.clip((phase[around] * weight).sum() / weight.sum(), 0.4, 0.75))
+    return offbeat / (1.0 - offbeat)
+
+
+def _blend(mixture: Pulse, drums: Pulse, weight: float) -> Pulse:
+    """The weighted mean of what is heard in the mixture and in its drums."""
+
+    def mean(of_mixture: np.ndarray, of_drums: np.ndarray) -> np.ndarray:
+        frames = min(of_mixture.shape[-1], of_drums.shape[-1])
+        return (1.0 - weight) * of_mixture[..., :frames] + weight * of_drums[..., :frames]
+
+    return Pulse(
+        mean(mixture.beat, drums.beat), mean(mixture.downbeat, drums.downbeat), mean(mixture.meter, drums.meter)
+    )
+
+
+def _swing_of(reading: Reading, mel: LogMel) -> float | None:
+    """Beats in 6/8 have no halves and those of 7/8 are not divided."""
+    return None if reading.bars.time_signature in ("6/8", "7/8") else measure_swing(mel, reading.time_s)
+
+
+def _share_near(curve: np.ndarray, frames: np.ndarray, reach: int = 2) -> float:
+    """The share of a curve's area that lies within `reach` frames of these, in (0, 1]."""
+    near = np.zeros(len(curve), bool)
+    around = (frames[:, None] + np.arange(-reach, reach + 1)).ravel()
+    near[around[(around >= 0) & (around < len(curve))]] = True
+    return float((curve[near].sum() + 0.01) / (curve.sum() + 0.01))
+
+
+def _peak_near(curve: np.ndarray, frames: np.ndarray, reach: int = 2) -> np.ndarray:
+    """The largest value within `reach` frames of each of these."""
+    around = frames[:, None] + np.arange(-reach, reach + 1)
+    return curve[np.clip(around, 0, len(curve) - 1)].max(axis=1)
+
+
+def _refine(beat: np.ndarray, frames: np.ndarray, reach: int = 2) -> np.ndarray:
+    """Seconds of the beats: the centre of mass of the activation around each."""
+    around = np.clip(frames[:, None] + np.arange(-reach, reach + 1), 0, len(beat) - 1)
+    weight = beat[around].astype(np.float64) ** 2 + 1e-6
+    return (around * weight).sum(axis=1) / weight.sum(axis=1) / FRAME_RATE_HZ

@@ -1,0 +1,105 @@
+"""Fits how readings are weighed (`reading_weights` and `pulse_weights` of `BeatParams`) to the pulse network's material.
+
+    python -m tasks.models.training.fit_readings MATERIAL
+
+MATERIAL is the folder that pulse_songs.py writes; every sixth clip is taken. Prints the weights and how many tempi are
+right with them. Nothing of the evaluation sets is read.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from tasks.models.pulse import Pulse, hear_pulse
+from tasks.music.beats import Reading, propose_readings
+from tasks.music.signals import LogMel
+
+TEMPO_TOLERANCE = 0.04
+RIDGE = 0.02
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What was heard in one clip, and the truth: tempo_bpm is None where there is no pulse."""
+
+    pulse: Pulse
+    readings: list[Reading]
+    tempo_bpm: float | None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("material", type=Path)
+    clips = [_hear(path) for path in sorted(parser.parse_args().material.glob("*.npz"))[::6]]
+
+    rows, right = zip(
+        *((_features(clip), _is_right(clip)) for clip in clips if clip.tempo_bpm and clip.readings), strict=True
+    )
+    weights = fit_choice(rows, right)
+    hits = [bool(ok[np.argmax(row @ weights)]) for row, ok in zip(rows, right, strict=True)]
+    print("reading_weights", np.round(weights, 2).tolist(), "tempo right", round(float(np.mean(hits)), 3))
+
+    heard = [(clip, clip.readings[int(np.argmax(_features(clip) @ weights))]) for clip in clips if clip.readings]
+    strength = np.array([(reading.features[1], _none(clip.pulse, reading)) for clip, reading in heard])
+    has_pulse = np.array([clip.tempo_bpm is not None for clip, _ in heard])
+    pulse_weights = fit_logistic(strength, has_pulse)
+    wrong = ((pulse_weights[0] + strength @ pulse_weights[1:] > 0) != has_pulse).mean()
+    print("pulse_weights", np.round(pulse_weights, 2).tolist(), "wrong", round(float(wrong), 3), "of", len(heard))
+
+
+def fit_choice(rows: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Weights of a softmax over the readings of each clip under which a right one is likeliest."""
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        total, slope = 0.0, np.zeros_like(weights)
+        for row, ok in zip(rows, right, strict=True):
+            if not ok.any():
+                continue
+            chance = np.exp(row @ weights - (row @ weights).max())
+            chance /= chance.sum()
+            of_right = chance[ok].sum() + 1e-9
+            total -= np.log(of_right)
+            slope -= row.T @ (chance * ok / of_right - chance)
+        return total / len(rows) + RIDGE * weights @ weights, slope / len(rows) + 2 * RIDGE * weights
+
+    return minimize(loss, np.zeros(rows[0].shape[1]), jac=True).x
+
+
+def fit_logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Constant and weights of a logistic regression in which both classes count the same."""
+    inputs = np.column_stack([np.ones(len(features)), features])
+    share = np.where(label, 0.5 / label.mean(), 0.5 / (1 - label.mean()))
+
+    def loss(weights: np.ndarray) -> float:
+        margin = np.where(label, 1, -1) * (inputs @ weights)
+        return float((share * np.logaddexp(0, -margin)).mean() + 0.003 * weights[1:] @ weights[1:])
+
+    return minimize(loss, np.zeros(inputs.shape[1])).x
+
+
+def _hear(path: Path) -> Clip:
+    with np.load(path) as clip:
+        pulse = hear_pulse(LogMel(clip["mel"].astype(np.float32)))
+        beats = clip["beats"]
+    tempo_bpm = 60.0 / float(np.median(np.diff(beats))) if len(beats) > 3 else None
+    return Clip(pulse, propose_readings(pulse), tempo_bpm)
+
+
+def _features(clip: Clip) -> np.ndarray:
+    return np.array([reading.features for reading in clip.readings])
+
+
+def _is_right(clip: Clip) -> np.ndarray:
+    tempi = np.array([reading.tempo_bpm for reading in clip.readings])
+    return np.abs(tempi / clip.tempo_bpm - 1.0) < TEMPO_TOLERANCE
+
+
+def _none(pulse: Pulse, reading: Reading) -> float:
+    return float(pulse.meter[0, reading.frames[0] : reading.frames[-1] + 1].mean())
+
+
+if __name__ == "__main__":
+    main()
