@@ -348,7 +348,7 @@ BY_NAME = {table.name: table for table in TABLES}
 
 def write_dictionary() -> str:
     """The data dictionary as Markdown; kept in catalog/dictionary.md, made by `make dictionary`."""
-    head = "# Data dictionary\n\nMade from catalog/tables.py by `make dictionary`; do not edit. `midime tables` prints it.\n"
+    head = "# Data dictionary\n\nMade from catalog/tables.py by `make dictionary`. `midime tables` prints it.\n"
     return "\n".join([head, *(table.to_markdown() for table in TABLES)])
 
 

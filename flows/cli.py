@@ -128,10 +128,9 @@ def nightly(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json(summary)
         return
-    grid = Grid(title="Nightly", show_header=False)
-    for name, value in summary.items():
-        grid.add_row(name.replace("_", " "), str(value))
-    out.print(grid)
+    rows = [[name.replace("_", " "), value] for name, value in summary.items() if name != "indexes"]
+    rows += [[f"index of {index['instrument_type']}", index["index_version"]] for index in summary["indexes"]]
+    _print_rows(["nightly", str(settings.lake)], rows)
 
 
 @app.command()
@@ -163,7 +162,13 @@ def analyze(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="A pattern's identifier, or an audio file.", metavar="PATTERN_OR_FILE")],
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="A pattern's identifier, an audio or MIDI file, or steps such as 'kick=x...x... snare=....x...'.",
+            metavar="PATTERN_OR_FILE",
+        ),
+    ],
     instrument: Annotated[str, typer.Option(help="Instrument of the patterns.")] = "drums",
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine similarity.")] = 0.7,
     limit: Annotated[int, typer.Option(min=1, help="Most sections in the answer.")] = 20,

@@ -1,9 +1,10 @@
-"""Search as a person asks for it: by a pattern or by an audio file; and the files that a pattern gives."""
+"""Search as a person asks for it, by a pattern, a file or steps written out; and the files that a pattern gives."""
 
 import uuid
 from pathlib import Path
 
 import duckdb
+import numpy as np
 from catalog.search import search_patterns
 
 from catalog.errors import CatalogError, UnknownId
@@ -15,15 +16,20 @@ PREVIEW_S = 15.0
 
 
 def find_similar(query: str, settings: Settings, **filters) -> dict:
-    """Patterns like the one with this identifier, or like the drums of this audio file.
+    """Patterns like the one asked for.
+
+    Args:
+        query: A pattern's identifier, an audio file, a MIDI file (.mid), or steps such as "kick=x... snare=..x.".
+        settings: Where the lake lies, and how a file is analysed.
+        filters: Passed on to `catalog.search.search_patterns`.
 
     Raises:
         UnknownId: Neither a pattern in the lake nor a file.
-        CatalogError: The file has no drum pattern, or cannot be analysed.
+        CatalogError: The file or the steps have no drum pattern, or cannot be read.
     """
     with connect(settings.lake, settings.catalog) as connection:
-        if Path(query).is_file():
-            vector = _fingerprint_file(Path(query), settings)
+        vector = _read_vector(query, settings)
+        if vector is not None:
             answer = search_patterns(connection, settings.lake, vector=vector, **filters)
         else:
             answer = search_patterns(connection, settings.lake, pattern_id=_read_id(query), **filters)
@@ -61,7 +67,26 @@ def write_preview(pattern_id: str, output: Path, settings: Settings, user_id: st
     return signal.duration_s
 
 
-def _fingerprint_file(path: Path, settings: Settings):
+def _read_vector(query: str, settings: Settings) -> np.ndarray | None:
+    """The rhythm vector of a file or of steps; None for what can only be an identifier."""
+    from tasks.music.midi import MidiError
+    from tasks.music.vectors import BadSteps, drum_vector, grid_from_midi, grid_from_steps
+
+    path = Path(query)
+    try:
+        if not path.is_file():
+            return drum_vector(grid_from_steps(query)) if "=" in query else None
+        if path.suffix.lower() not in (".mid", ".midi"):
+            return _fingerprint_file(path, settings)
+        grid = grid_from_midi(path.read_bytes())
+    except (BadSteps, MidiError) as error:
+        raise CatalogError(str(error)) from error
+    if grid is None:
+        raise CatalogError(f"{path} has no drums on channel 10.")
+    return drum_vector(*grid)
+
+
+def _fingerprint_file(path: Path, settings: Settings) -> np.ndarray:
     from dataclasses import replace
 
     from tasks.track import analyse_file

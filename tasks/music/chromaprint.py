@@ -1,4 +1,4 @@
-"""Acoustic fingerprints (Chromaprint) and the alignment of two of them. What is a duplicate is decided elsewhere.
+"""Acoustic fingerprints (Chromaprint). They are compared in catalog/duplicates.py.
 
 A fingerprint is one 32-bit item for every 0.124 s, made from 2.6 s of audio. Two recordings share audio where their
 items, laid over each other at one offset, differ in few bits: equal audio in 0 %, a lossy copy in 1 to 15 %, unrelated
@@ -18,7 +18,6 @@ from tasks.music.signals import SAMPLE_RATE_HZ
 VERSION = "chromaprint-1"
 ALGORITHM = "chromaprint-test2"
 ITEM_HOP_S = 1365 / 11_025  # Chromaprint's own hop at its own rate
-ITEM_BITS = 32
 STATIC_RUN_ITEMS = 8  # a second of equal items: silence or a steady tone
 MIN_USABLE_ITEMS = 24  # with fewer there is nothing to recognise a recording by
 MIN_DISTINCT_ITEMS = 12
@@ -47,31 +46,6 @@ class AcousticFingerprint:
     def usable(self) -> bool:
         kept = self.items[find_changing_items(self.items)]
         return len(kept) >= MIN_USABLE_ITEMS and len(np.unique(kept)) >= MIN_DISTINCT_ITEMS
-
-
-@dataclass(frozen=True)
-class MatchParams:
-    """Limits of `match_fingerprints`."""
-
-    min_overlap_s: float = 5.0  # shorter overlaps agree by chance
-    hop_s: float = ITEM_HOP_S
-
-
-@dataclass(frozen=True)
-class FingerprintMatch:
-    """The best alignment of two fingerprints.
-
-    Attributes:
-        score: Share of equal bits over the changing items of the overlap, 0 without one. Among 50 recordings, unrelated
-            pairs reached 0.67 at most, a song and its karaoke mix 0.77, and excerpts of 15 s with noise 10 dB below
-            them 0.87 at least.
-        overlap_s: Seconds of the overlap that were compared: static items are left out.
-        offset_s: Where the second recording's start lies in the first; None without an overlap.
-    """
-
-    score: float
-    overlap_s: float
-    offset_s: float | None
 
 
 @dataclass
@@ -112,63 +86,6 @@ def find_changing_items(items: np.ndarray) -> np.ndarray:
     edges = np.concatenate([[0], np.flatnonzero(np.diff(items)) + 1, [len(items)]])
     lengths = np.diff(edges)
     return np.repeat(lengths < STATIC_RUN_ITEMS, lengths)
-
-
-def match_fingerprints(
-    items_1: np.ndarray, items_2: np.ndarray, params: MatchParams = MatchParams()
-) -> FingerprintMatch:
-    """Lay two fingerprints over each other at the offset where they agree best.
-
-    The agreement is known at every offset at once, as a cross-correlation of the bits (by FFT). The best offset is the
-    one that is least likely by chance: agreement above one half, times the square root of the overlap.
-
-    Args:
-        items_1: uint32 (n,), a fingerprint.
-        items_2: uint32 (m,), a fingerprint of the same algorithm.
-        params: The shortest overlap that counts.
-
-    Returns:
-        The best alignment; score 0 and no offset where no overlap of changing items is long enough.
-    """
-    mask_1, mask_2 = find_changing_items(items_1), find_changing_items(items_2)
-    min_items = int(np.ceil(params.min_overlap_s / params.hop_s))
-    if min(mask_1.sum(), mask_2.sum()) < min_items:
-        return FingerprintMatch(0.0, 0.0, None)
-
-    agreement, overlap = _correlate(items_1, mask_1, items_2, mask_2)
-    enough = overlap >= min_items
-    if not enough.any():
-        return FingerprintMatch(0.0, 0.0, None)
-    surprise = np.where(enough, (agreement - 0.5) * np.sqrt(overlap), -np.inf)
-    best = int(np.argmax(surprise))
-    offset_items = best - (len(items_2) - 1)
-    return FingerprintMatch(
-        score=float(np.clip(agreement[best], 0.0, 1.0)),
-        overlap_s=float(overlap[best] * params.hop_s),
-        offset_s=float(offset_items * params.hop_s),
-    )
-
-
-def _correlate(
-    items_1: np.ndarray, mask_1: np.ndarray, items_2: np.ndarray, mask_2: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Share of equal bits and compared items at each offset from -(m - 1) to n - 1, both (n + m - 1,)."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    length = len(items_1) + len(items_2) - 1
-    size = next_fast_len(length, real=True)
-
-    def correlate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return rfft(left.astype(np.float32), size) * rfft(right[::-1].astype(np.float32), size)
-
-    overlap = np.rint(irfft(correlate(mask_1, mask_2), size)[:length]).astype(int)
-    spectrum = sum(correlate(_signs(items_1, bit) * mask_1, _signs(items_2, bit) * mask_2) for bit in range(ITEM_BITS))
-    balance = irfft(spectrum, size)[:length]  # equal bits minus unequal bits
-    return 0.5 + 0.5 * balance / (ITEM_BITS * np.maximum(overlap, 1)), overlap
-
-
-def _signs(items: np.ndarray, bit: int) -> np.ndarray:
-    return (((items >> np.uint32(bit)) & np.uint32(1)).astype(np.int8) * 2 - 1).astype(np.float32)
 
 
 def _import_library():

@@ -37,7 +37,8 @@ def test_the_lake_carries_the_comments(tmp_path):
     with Lake.open(tmp_path / "lake") as lake:
         found = dict(
             lake.connection.execute(
-                "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = 'lake' AND table_name = 'tracks'"
+                "SELECT column_name, comment FROM duckdb_columns()"
+                " WHERE database_name = 'lake' AND table_name = 'tracks'"
             ).fetchall()
         )
     assert found == {field.name: field.meaning for field in TRACKS.fields}

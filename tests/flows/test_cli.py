@@ -122,6 +122,16 @@ def test_a_file_can_be_searched_for(filled):
     assert found["results"][0]["sections"][0]["similarity_score"] > 0.95
 
 
+def test_steps_can_be_searched_for(filled):
+    steps = "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."
+    done = run_midime("search", steps, "--json", "--user", "ann", "--min-similarity", "0.3", lake=filled.folder)
+    assert json.loads(done.stdout)["total_matches"] == 1
+
+
+def test_steps_that_cannot_be_read_are_refused(filled):
+    assert "kazoo" in refuse("search", "kazoo=x...", lake=filled.folder)
+
+
 def test_purging_a_user_empties_the_lake(filled):
     assert run_midime("purge", "--user", "ann", "--yes", lake=filled.folder).returncode == 0
     left = run_midime("sql", "SELECT count(*) AS n FROM tracks", "--format", "csv", lake=filled.folder)

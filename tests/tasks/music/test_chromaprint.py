@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from tasks.music.chromaprint import (
-    ITEM_HOP_S,
     AcousticFingerprint,
     ChromaprintMissing,
     ChromaprintStream,
     find_changing_items,
-    match_fingerprints,
 )
 from tasks.music.signals import SAMPLE_RATE_HZ
 
@@ -68,38 +66,6 @@ def test_silence_and_a_steady_tone_are_not_usable(items):
 def test_static_runs_are_left_out():
     changing = find_changing_items(np.array([1, 2] + [5] * 8 + [3, 3], np.uint32))
     assert changing.tolist() == [True] * 2 + [False] * 8 + [True] * 2
-
-
-def test_a_copy_matches_itself_at_offset_zero(items):
-    match = match_fingerprints(items, items)
-    assert match.score == pytest.approx(1.0, abs=1e-5)
-    assert match.offset_s == 0
-
-
-def test_a_noisy_excerpt_is_found_where_it_lies(song, items):
-    start = SAMPLE_RATE_HZ * 12
-    excerpt = song[:, start : start + SAMPLE_RATE_HZ * 15]
-    noise = np.random.default_rng(0).normal(0, 0.01, excerpt.shape).astype(np.float32)
-    match = match_fingerprints(items, fingerprint_of(excerpt + noise).items)
-    assert match.score > 0.8
-    assert match.offset_s == pytest.approx(12.0, abs=ITEM_HOP_S)
-    assert match.overlap_s == pytest.approx(12.4, abs=1.0)
-
-
-def test_other_music_agrees_only_by_chance(items):
-    assert match_fingerprints(items, fingerprint_of(melody(40, seed=2)).items).score < 0.65
-
-
-def test_two_recordings_with_silence_in_common_do_not_match(song):
-    gap = np.zeros((2, SAMPLE_RATE_HZ * 20), np.float32)
-    first = fingerprint_of(np.concatenate([song[:, : SAMPLE_RATE_HZ * 15], gap], axis=1))
-    second = fingerprint_of(np.concatenate([melody(15, seed=9), gap], axis=1))
-    assert match_fingerprints(first.items, second.items).score < 0.65
-
-
-def test_empty_fingerprints_have_no_overlap(items):
-    match = match_fingerprints(items, np.zeros(0, np.uint32))
-    assert (match.score, match.overlap_s, match.offset_s) == (0.0, 0.0, None)
 
 
 def test_a_missing_library_is_named(monkeypatch):
