@@ -5,10 +5,10 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from catalog.search import search_patterns
 
 from catalog.errors import CatalogError, UnknownId
 from catalog.lake import connect
+from catalog.search import search_patterns
 from flows.settings import Settings
 from tasks.errors import TrackError
 
