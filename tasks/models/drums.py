@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, pick_hits
+from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, drop_stray_hits, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
 from tasks.music.signals import LogMel
 
@@ -67,7 +67,8 @@ class DrumTranscriber:
             raise ValueError(f"The drum stem has {drums.frames} frames and the mixture {mixture.frames}.")
         rows = [self.classes.index(name) for name in INSTRUMENTS]
         activations, velocities = (output[rows] for output in self.activate(mixture.values, drums.values))
-        return pick_hits(activations, velocities, INSTRUMENTS, self.params, mixture.hop_s)
+        hits = pick_hits(activations, velocities, INSTRUMENTS, self.params, mixture.hop_s)
+        return drop_stray_hits(hits, mixture.duration_s)
 
     def activate(self, mixture: np.ndarray, drums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run the network in pieces that overlap by what a frame sees on either side, so that no border shows.

@@ -135,3 +135,37 @@ def _parabola_offset(activations: np.ndarray, row: np.ndarray, frame: np.ndarray
     bend = before - 2.0 * at + after
     offset = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=bend < 0)
     return np.where((frame == 0) | (frame == last), 0.0, np.clip(offset, -0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class StrayParams:
+    """When hits are too few to be drums.
+
+    Attributes:
+        window_s: How far before or after a hit others may bear it out.
+        least_evidence_per_s: The evidence that there must be in that window; a hit of confidence c adds 2c - 1.
+    """
+
+    window_s: float = 6.0
+    least_evidence_per_s: float = 0.6
+
+
+def drop_stray_hits(hits: Hits, duration_s: float, params: StrayParams = StrayParams()) -> Hits:
+    """Leave out hits that too few others bear out, before or after them: music without drums has a few here and there.
+
+    Args:
+        hits: Hits of all instruments of a signal.
+        duration_s: Length of the signal; the windows of a shorter one are no longer than it.
+        params: Window and evidence.
+
+    Returns:
+        The hits that stay, in their order.
+    """
+    window_s = min(params.window_s, max(duration_s, 1.0))
+    evidence = np.concatenate([[0.0], np.cumsum(2.0 * hits.confidence.astype(np.float64) - 1.0)])
+    here = np.arange(len(hits))
+    first = np.searchsorted(hits.time_s, hits.time_s - window_s, side="left")
+    last = np.searchsorted(hits.time_s, hits.time_s + window_s, side="right")
+    before, after = evidence[here + 1] - evidence[first], evidence[last] - evidence[here]
+    kept = np.maximum(before, after) >= params.least_evidence_per_s * window_s
+    return Hits(hits.time_s[kept], hits.instrument[kept], hits.velocity[kept], hits.confidence[kept])

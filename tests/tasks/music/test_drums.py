@@ -4,7 +4,9 @@ import pytest
 from tasks.music.drums import (
     INSTRUMENTS,
     NOTES_OF_INSTRUMENT,
+    Hits,
     PeakParams,
+    drop_stray_hits,
     instrument_of,
     midi_note_of,
     pick_hits,
@@ -69,3 +71,36 @@ def test_velocity_and_confidence_stay_in_their_ranges():
 
 def test_no_frames_have_no_hits():
     assert len(pick_hits(np.zeros((3, 0)))) == 0
+
+
+def kicks(times_s: list[float], confidence: float) -> Hits:
+    count = len(times_s)
+    return Hits(
+        np.array(times_s, float),
+        np.full(count, "kick"),
+        np.full(count, 100),
+        np.full(count, confidence, np.float32),
+    )
+
+
+def test_a_lone_hit_in_long_music_is_dropped():
+    assert len(drop_stray_hits(kicks([30.0], 0.9), duration_s=60.0)) == 0
+
+
+def test_faint_hits_are_dropped_where_as_many_sure_ones_stay():
+    times_s = list(np.arange(0, 60, 0.7))
+    assert len(drop_stray_hits(kicks(times_s, 0.6), duration_s=60.0)) == 0
+    assert len(drop_stray_hits(kicks(times_s, 0.95), duration_s=60.0)) == len(times_s)
+
+
+def test_the_first_and_the_last_hit_of_a_drummed_passage_stay():
+    times_s = list(np.arange(20, 40, 0.5))
+    assert drop_stray_hits(kicks(times_s, 0.9), duration_s=60.0).time_s.tolist() == times_s
+
+
+def test_one_sure_hit_is_enough_for_a_clip_of_a_second():
+    assert len(drop_stray_hits(kicks([0.2], 0.9), duration_s=0.8)) == 1
+
+
+def test_no_hits_stay_none():
+    assert len(drop_stray_hits(kicks([], 0.9), duration_s=60.0)) == 0
