@@ -7,6 +7,7 @@ pieces gives the samples that the whole track would give; only one segment is in
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ from tasks.music.signals import SAMPLE_RATE_HZ
 from tasks.music.stems import VERSION as SPLIT_VERSION
 from tasks.music.stems import SplitStream
 
-VERSION = "spleeter-1"
+VERSION = f"spleeter-1+{SPLIT_VERSION}"
 FRAME_SAMPLES = 4096
 HOP_SAMPLES = 1024
 OVERLAP_SAMPLES = FRAME_SAMPLES - HOP_SAMPLES
@@ -229,7 +230,7 @@ class SeparationStream:
             "drums": self._overlaps["drums"].push(drums, threads),
             "bass": self._overlaps["bass"].push(bass, threads),
         }
-        other = self._mixture_delay.push(mixture).copy()
+        other = self._mixture_delay.push(mixture)
         for stem in stems.values():
             other -= stem
         return stems | {"other": other}
@@ -296,19 +297,26 @@ def _window() -> np.ndarray:
 
 def _load_graph(folder: Path, stems: int, cache_path: Path | None) -> bytes:
     """The converted checkpoint, from the cache where it is there; a cache that cannot be written is gone without."""
-    folder_path = cache_path or Path.home() / ".cache" / "midime" / "models"
-    cached = folder_path / f"spleeter-{stems}stems-{checkpoint_sha256(folder)}-{GRAPH_VERSION}.onnx"
+    cache_path = cache_path or Path.home() / ".cache" / "midime" / "models"
+    cached = cache_path / f"spleeter-{stems}stems-{checkpoint_sha256(folder)}-{GRAPH_VERSION}.onnx"
     if cached.exists():
         return cached.read_bytes()
     graph = build_graph(folder / CHECKPOINT_NAME, NETWORKS[stems])
-    try:
-        folder_path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder_path, delete=False) as file:
-            file.write(graph)
-        os.replace(file.name, cached)
-    except OSError:
-        return graph
+    with suppress(OSError):
+        _write_atomically(cached, graph)
     return graph
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write the whole file under its name, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
 
 
 def _open_session(graph: bytes, threads: int, device: str):
