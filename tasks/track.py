@@ -27,7 +27,7 @@ from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream, Key, detect_key
 from tasks.music.midi import write_drum_midi
-from tasks.music.onsets import Onsets, detect_onsets
+from tasks.music.onsets import Onsets, OnsetStream, detect_onsets
 from tasks.music.patterns import Pattern, fold_pattern
 from tasks.music.quality import Levels, LevelStream
 from tasks.music.sections import Sections, detect_sections
@@ -49,7 +49,7 @@ VERSIONS = {
     "midi": midi.VERSION,
 }
 BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND}
-MIX = "mix"
+MIX, DRUMS = "mix", "drums"
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,8 @@ def analyse_file(
     watch = watch or StageWatch(params.timeout_s)
     heard = _listen(path, params, start_s, end_s, track_id, watch)
     with watch.on("onsets"):
-        found = {stem: detect_onsets(mel) for stem, mel in heard.mels.items() if stem != MIX or len(heard.mels) == 1}
-    mixture, drum_stem = heard.mels[MIX], heard.mels.get("drums")
+        found = heard.stem_onsets or {MIX: detect_onsets(heard.mixture)}
+    mixture, drum_stem = heard.mixture, heard.drum_stem
     with watch.on("beats"):
         rhythm = track_beats(mixture, drum_stem)
     with watch.on("drums"):
@@ -255,7 +255,9 @@ class _Heard:
 
     info: AudioInfo
     duration_s: float
-    mels: dict[str, LogMel]
+    mixture: LogMel
+    drum_stem: LogMel | None
+    stem_onsets: dict[str, Onsets]
     chroma: Chroma
     fingerprint: AcousticFingerprint
     levels: Levels
@@ -295,11 +297,13 @@ def _listen(
             fingerprint = prints.finish()
         with watch.on("quality"):
             measured = levels.finish()
-        stems, stem_mels = bench.finish()
+        stems = bench.finish()
     return _Heard(
         info=info,
         duration_s=samples / SAMPLE_RATE_HZ,
-        mels={MIX: mixture} | stem_mels,
+        mixture=mixture,
+        drum_stem=bench.drum_stem,
+        stem_onsets=bench.onsets,
         chroma=chroma_frames,
         fingerprint=fingerprint,
         levels=measured,
@@ -315,6 +319,9 @@ class _StemBench:
         self.watch = watch
         self.backend = ""
         self.separation = None
+        self.drum_stem: LogMel | None = None
+        self.onsets: dict[str, Onsets] = {}
+        self.samples = 0
         self.folder = Path("stems") / track_id[:2] / track_id if track_id and params.lake else None
         self.lake = Path(params.lake) if params.lake else None
         self.files = ExitStack()
@@ -326,14 +333,15 @@ class _StemBench:
                 self.separation = separator.stream()
             self.backends = separator.backends
             self.backend = ", ".join(sorted(set(separator.backends.values())))
-            self.mels = {stem: MelStream() for stem in separator.stems}
             self.power = dict.fromkeys(separator.stems, 0.0)
-            self.samples = 0
+            # The drums' spectrogram is wanted whole, for beats and hits; of the other stems only the onsets.
+            self.streams = {stem: OnsetStream() for stem in separator.stems if stem != DRUMS}
+            self.drum_mel = MelStream() if DRUMS in separator.stems else None
 
     def __enter__(self) -> "_StemBench":
         if self.separation and self.folder:
             (self.lake / self.folder).mkdir(parents=True, exist_ok=True)
-            self.writers = {stem: self.files.enter_context(FlacWriter(self.lake / self.folder)) for stem in self.mels}
+            self.writers = {stem: self.files.enter_context(FlacWriter(self.lake / self.folder)) for stem in self.power}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -345,10 +353,10 @@ class _StemBench:
                 parts = self.separation.push(block)
             self._take(parts)
 
-    def finish(self) -> tuple[list[Stem], dict[str, LogMel]]:
-        """Give the stems their files; what they are and their spectrograms."""
+    def finish(self) -> list[Stem]:
+        """Give the stems their files; from now on their onsets and the spectrogram of the drums are known."""
         if not self.separation:
-            return [], {}
+            return []
         with self.watch.on("separate"):
             parts = self.separation.finish()
         self._take(parts)
@@ -356,15 +364,18 @@ class _StemBench:
             for stem, writer in self.writers.items():
                 writer.commit(self.lake / self.folder / f"{stem}.flac")
         with self.watch.on("onsets"):
-            mels = {stem: stream.finish() for stem, stream in self.mels.items()}
-        return [self._describe(stem) for stem in self.mels], mels
+            self.onsets = {stem: stream.finish() for stem, stream in self.streams.items()}
+            if self.drum_mel:
+                self.drum_stem = self.drum_mel.finish()
+                self.onsets[DRUMS] = detect_onsets(self.drum_stem)
+        return [self._describe(stem) for stem in self.power]
 
     def _take(self, parts: dict[str, np.ndarray]) -> None:
         for stem, part in parts.items():
             if not part.shape[1]:
                 continue
             with self.watch.on("onsets"):
-                self.mels[stem].push(part)
+                (self.drum_mel if stem == DRUMS else self.streams[stem]).push(part)
             with self.watch.on("separate"):
                 self.power[stem] += float(np.square(part, dtype=np.float64).sum())
                 if stem in self.writers:

@@ -1,12 +1,14 @@
 """Onsets: when something is struck or starts, in one stem or in a mixture. What it was is in drums.py and notes.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.music.signals import LogMel
+from tasks.music.signals import LogMel, MelStream
 
 VERSION = "superflux-2"
+PIECE_FRAMES = 6_000  # a minute
+SETTLED_FRAMES = 600  # more than any window of the peak picking reaches
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,49 @@ def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
     peaks = _pick_peaks(flux, mel.hop_s, params)
     time_s = np.maximum.accumulate(np.clip(_locate(mel, peaks, params), 0.0, mel.duration_s))
     return Onsets(time_s, flux[peaks].astype(np.float32))
+
+
+@dataclass
+class OnsetStream:
+    """Finds the onsets of blocks of audio, keeping no more than a piece of the spectrogram.
+
+    They are those that `detect_onsets` finds in the spectrogram of the whole.
+    """
+
+    params: OnsetParams = field(default_factory=OnsetParams)
+    _mel: MelStream = field(default_factory=MelStream)
+    _kept: LogMel | None = field(default=None, init=False)
+    _first_frame: int = field(default=0, init=False)
+    _settled_frame: int = field(default=0, init=False)
+    _found: list[Onsets] = field(default_factory=list, init=False)
+
+    def push(self, block: np.ndarray) -> None:
+        """Take float32 samples (channels, n)."""
+        self._mel.push(block)
+        if self._mel.waiting_frames >= PIECE_FRAMES:
+            self._settle(self._mel.drain(), SETTLED_FRAMES)
+
+    def finish(self) -> Onsets:
+        """The onsets of everything pushed; the stream is spent."""
+        self._settle(self._mel.finish(), 0)
+        times, strengths = zip(*((found.time_s, found.strength) for found in self._found), strict=True)
+        return Onsets(np.concatenate(times), np.concatenate(strengths))
+
+    def _settle(self, new: LogMel, margin_frames: int) -> None:
+        """Keep the onsets that lie before the last frames, which what follows may still change."""
+        values = new.values if self._kept is None else np.concatenate([self._kept.values, new.values], axis=1)
+        mel = LogMel(values, new.hop_s)
+        end_frame = self._first_frame + mel.frames
+        until_frame = end_frame - margin_frames
+        found = detect_onsets(mel, self.params)
+        time_s = found.time_s + self._first_frame * mel.hop_s
+        frame = time_s / mel.hop_s
+        inside = (frame >= self._settled_frame) & ((frame < until_frame) | (margin_frames == 0))
+        self._found.append(Onsets(time_s[inside], found.strength[inside]))
+        self._settled_frame = until_frame
+        kept_from = max(self._first_frame, until_frame - SETTLED_FRAMES)
+        self._kept = LogMel(values[:, kept_from - self._first_frame :].copy(), mel.hop_s)
+        self._first_frame = kept_from
 
 
 def compute_flux(mel: LogMel, params: OnsetParams = OnsetParams()) -> np.ndarray:

@@ -131,9 +131,19 @@ class MelStream:
         self._take(self._frames.push(block.mean(axis=0)))
 
     def finish(self) -> LogMel:
-        """The spectrogram of everything pushed; the stream is spent."""
+        """The spectrogram of everything pushed and not yet drained; the stream is spent."""
         self._take(self._frames.finish())
-        return LogMel(np.concatenate(self._parts, axis=1))
+        return self.drain()
+
+    def drain(self) -> LogMel:
+        """The frames that are complete; the stream forgets them and goes on behind them."""
+        parts, self._parts = self._parts, []
+        return LogMel(np.concatenate([np.zeros((MEL_BANDS, 0), np.float32), *parts], axis=1))
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that are complete and not yet drained."""
+        return sum(part.shape[1] for part in self._parts)
 
     def _take(self, frames: np.ndarray) -> None:
         if len(frames):

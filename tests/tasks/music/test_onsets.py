@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.music.onsets import OnsetParams, compute_flux, detect_onsets
+from tasks.music.onsets import OnsetParams, OnsetStream, compute_flux, detect_onsets
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, Signal, compute_log_mel
 
 
@@ -117,3 +117,23 @@ def test_the_same_input_gives_the_same_output():
     first, second = detect_onsets(mel), detect_onsets(mel)
     np.testing.assert_array_equal(first.time_s, second.time_s)
     np.testing.assert_array_equal(first.strength, second.strength)
+
+
+def test_a_stream_finds_what_the_whole_has():
+    random = np.random.default_rng(3)
+    samples = np.zeros((1, 200 * SAMPLE_RATE_HZ), np.float32)
+    for time_s in np.sort(random.uniform(0, 199, 700)):
+        start = int(time_s * SAMPLE_RATE_HZ)
+        hit = random.standard_normal(4_000) * np.exp(-np.arange(4_000) / 800) * random.uniform(0.02, 0.5)
+        samples[0, start : start + 4_000] += hit.astype(np.float32)
+    stream = OnsetStream()
+    for start in range(0, samples.shape[1], 441_000):
+        stream.push(samples[:, start : start + 441_000])
+    found, whole = stream.finish(), detect_onsets(compute_log_mel(Signal(samples)))
+    assert len(whole) > 500
+    np.testing.assert_allclose(found.time_s, whole.time_s, atol=1e-6)
+    np.testing.assert_allclose(found.strength, whole.strength, atol=1e-5)
+
+
+def test_a_stream_of_nothing_has_no_onsets():
+    assert len(OnsetStream().finish()) == 0
