@@ -27,6 +27,7 @@ OVERLAP_SAMPLES = FRAME_SAMPLES - HOP_SAMPLES
 SEGMENT_SAMPLES = (SEGMENT_FRAMES - 1) * HOP_SAMPLES + FRAME_SAMPLES
 BIN_HZ = SAMPLE_RATE_HZ / FRAME_SAMPLES
 WINDOW_COMPENSATION = 2.0 / 3.0  # squared Hann windows at this hop add up to 3/2
+CACHED_FRAMES = 32  # transformed at a time: they stay in the cache of the processor
 CHECKPOINT_NAME = "model"
 OWN_SPLIT = ("vocals", "drums", "bass", "other")
 
@@ -269,14 +270,20 @@ class _OverlapAdd:
         """Take (2, frames, bins), zero above its bins; give the samples that no later frame adds to."""
         from scipy.fft import irfft
 
-        frames = irfft(spectrum, FRAME_SAMPLES, axis=2, workers=threads)
-        frames *= _window() * np.float32(WINDOW_COMPENSATION)
-        count = frames.shape[1]
+        _, count, bins = spectrum.shape
+        window = _window() * np.float32(WINDOW_COMPENSATION)
+        padded = np.zeros((2, CACHED_FRAMES, FRAME_SAMPLES // 2 + 1), np.complex64)
         hops = np.zeros((2, count + OVERLAP_SAMPLES // HOP_SAMPLES, HOP_SAMPLES), np.float32)
         samples = hops.reshape(2, -1)
         samples[:, :OVERLAP_SAMPLES] = self._tail
-        for hop, start in enumerate(range(0, FRAME_SAMPLES, HOP_SAMPLES)):
-            hops[:, hop : hop + count] += frames[:, :, start : start + HOP_SAMPLES]
+        for first in range(0, count, CACHED_FRAMES):
+            some = min(CACHED_FRAMES, count - first)
+            padded[:, :some, :bins] = spectrum[:, first : first + some]
+            frames = irfft(padded[:, :some], FRAME_SAMPLES, axis=2, workers=threads)
+            frames *= window
+            for hop in range(FRAME_SAMPLES // HOP_SAMPLES):
+                part = frames[:, :, hop * HOP_SAMPLES : (hop + 1) * HOP_SAMPLES]
+                hops[:, first + hop : first + hop + some] += part
         self._tail = samples[:, count * HOP_SAMPLES :].copy()
         return samples[:, : count * HOP_SAMPLES]
 
@@ -286,7 +293,11 @@ def _transform(samples: np.ndarray, threads: int) -> np.ndarray:
     from scipy.fft import rfft
 
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES, axis=1)[:, ::HOP_SAMPLES]
-    return rfft(frames * _window(), axis=2, workers=threads)
+    spectrum = np.empty((2, frames.shape[1], FRAME_SAMPLES // 2 + 1), np.complex64)
+    for first in range(0, frames.shape[1], CACHED_FRAMES):
+        some = slice(first, first + CACHED_FRAMES)
+        spectrum[:, some] = rfft(frames[:, some] * _window(), axis=2, workers=threads)
+    return spectrum
 
 
 @lru_cache(maxsize=1)
