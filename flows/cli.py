@@ -229,6 +229,21 @@ def midi(
 
 
 @app.command()
+def plot(
+    track: Annotated[str, typer.Argument(help="The track's identifier.", metavar="TRACK_ID")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png, .svg or .pdf file to write.")],
+    lake: LakeOption = None,
+) -> None:
+    """Draw a track: its sections, its hits, and a few bars of it."""
+    from catalog.plot import plot_track
+    from flows.search import read_id
+
+    with _open_reader(_settings(lake)) as connection:
+        plot_track(connection, read_id(track), output)
+    notes.print(f"{output}")
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help='Such as "SELECT title, tempo_bpm FROM tracks".', metavar="QUERY")],
     form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TABLE,

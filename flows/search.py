@@ -32,7 +32,7 @@ def find_similar(query: str, settings: Settings, **filters) -> dict:
         if vector is not None:
             answer = search_patterns(connection, settings.lake, vector=vector, **filters)
         else:
-            answer = search_patterns(connection, settings.lake, pattern_id=_read_id(query), **filters)
+            answer = search_patterns(connection, settings.lake, pattern_id=read_id(query), **filters)
         return answer.to_dict()
 
 
@@ -106,14 +106,19 @@ def _fetch_pattern(connection: duckdb.DuckDBPyConnection, pattern_id: str, user_
         f"SELECT {columns} FROM patterns JOIN sections USING (section_id)"
         " JOIN tracks ON tracks.track_id = patterns.track_id"
         " WHERE pattern_id = ? AND (tracks.privacy_setting = 'public' OR tracks.user_id = ?)",
-        [_read_id(pattern_id), user_id],
+        [read_id(pattern_id), user_id],
     ).fetchone()
     if row is None:
         raise UnknownId(f"The lake holds no pattern {pattern_id}.")
     return row
 
 
-def _read_id(text: str) -> str:
+def read_id(text: str) -> str:
+    """An identifier as the lake writes it.
+
+    Raises:
+        UnknownId: The text is no UUID.
+    """
     try:
         return str(uuid.UUID(text))
     except ValueError as error:

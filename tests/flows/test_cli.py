@@ -132,6 +132,16 @@ def test_steps_that_cannot_be_read_are_refused(filled):
     assert "kazoo" in refuse("search", "kazoo=x...", lake=filled.folder)
 
 
+def test_a_track_can_be_drawn(filled, tmp_path):
+    track = filled.query("SELECT track_id FROM tracks").to_pylist()[0]["track_id"]
+    assert run_midime("plot", track, "-o", tmp_path / "x.png", lake=filled.folder).returncode == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_track_cannot_be_drawn(lake, tmp_path):
+    assert UNKNOWN in refuse("plot", UNKNOWN, "-o", tmp_path / "x.png", lake=lake.folder)
+
+
 def test_purging_a_user_empties_the_lake(filled):
     assert run_midime("purge", "--user", "ann", "--yes", lake=filled.folder).returncode == 0
     left = run_midime("sql", "SELECT count(*) AS n FROM tracks", "--format", "csv", lake=filled.folder)

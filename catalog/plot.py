@@ -1,0 +1,100 @@
+"""Pictures of what the lake knows, for people who would rather look than read. Uses matplotlib without a screen."""
+
+from pathlib import Path
+
+import duckdb
+
+from catalog.errors import UnknownId
+
+LANES = ("kick", "snare", "hihat")
+COLOURS = {"kick": "#b5402c", "snare": "#2c6fb5", "hihat": "#3d8b57"}
+SECTION_COLOURS = ("#e9e4d8", "#d8e3e9")
+EXCERPT_S = 16.0
+
+
+def plot_track(connection: duckdb.DuckDBPyConnection, track_id: str, output: Path) -> None:
+    """Draw a track: its sections and hits from end to end, and below a few bars of it with their bar lines.
+
+    Args:
+        connection: The lake.
+        track_id: The track.
+        output: A .png, .svg or .pdf file.
+
+    Raises:
+        UnknownId: The lake holds no such track.
+    """
+    from matplotlib.figure import Figure
+
+    track = connection.execute(
+        "SELECT coalesce(title, 'untitled'), artist, duration_s, tempo_bpm, time_signature, detected_key"
+        " FROM tracks WHERE track_id = ?",
+        [track_id],
+    ).fetchone()
+    if track is None:
+        raise UnknownId(f"The lake holds no track {track_id}.")
+    title, artist, duration_s, tempo_bpm, time_signature, key = track
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    whole, part = figure.subplots(2, 1, gridspec_kw={"height_ratios": (1, 1.4)})
+    facts = [f"{tempo_bpm:.1f} bpm" if tempo_bpm else "no pulse", time_signature, key]
+    heading = [text for text in (title, artist) if text] + [fact for fact in facts if fact]
+    figure.suptitle(" · ".join(heading), fontsize=11)
+    _draw_sections(connection, track_id, whole)
+    _draw_hits(connection, track_id, whole, 0.0, duration_s)
+    start_s = _choose_excerpt(connection, track_id, duration_s)
+    _draw_bars(connection, track_id, part, start_s)
+    _draw_hits(connection, track_id, part, start_s, min(duration_s, start_s + EXCERPT_S))
+    part.set_xlabel("seconds")
+    figure.savefig(output, dpi=110)
+
+
+def _draw_sections(connection: duckdb.DuckDBPyConnection, track_id: str, axes) -> None:
+    rows = connection.execute(
+        "SELECT start_s, end_s, section_label FROM sections WHERE track_id = ? ORDER BY start_s", [track_id]
+    ).fetchall()
+    for index, (start_s, end_s, label) in enumerate(rows):
+        axes.axvspan(start_s, end_s, color=SECTION_COLOURS[index % 2], linewidth=0)
+        axes.text((start_s + end_s) / 2, len(LANES) - 0.35, label, ha="center", va="bottom", fontsize=8)
+    axes.set_ylim(-0.6, len(LANES) + 0.1)
+
+
+def _draw_bars(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float) -> None:
+    beats = connection.execute(
+        "SELECT time_s, beat_in_bar FROM beats WHERE track_id = ? AND time_s BETWEEN ? AND ?",
+        [track_id, start_s, start_s + EXCERPT_S],
+    ).fetchall()
+    for time_s, beat_in_bar in beats:
+        downbeat = beat_in_bar == 1
+        axes.axvline(time_s, color="#444444" if downbeat else "#cccccc", linewidth=1.2 if downbeat else 0.7, zorder=0)
+
+
+def _draw_hits(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float, end_s: float) -> None:
+    for lane, instrument in enumerate(LANES):
+        rows = connection.execute(
+            "SELECT time_s, velocity, confidence FROM notes"
+            " WHERE track_id = ? AND instrument_type = ? AND time_s BETWEEN ? AND ?",
+            [track_id, instrument, start_s, end_s],
+        ).fetchall()
+        if rows:
+            times, velocities, confidences = zip(*rows, strict=True)
+            axes.scatter(
+                times,
+                [lane] * len(times),
+                s=[2 + velocity * 60 / 127 for velocity in velocities],
+                alpha=[0.25 + 0.75 * confidence for confidence in confidences],
+                color=COLOURS[instrument],
+                linewidths=0,
+            )
+    axes.set_xlim(start_s, end_s)
+    axes.set_yticks(range(len(LANES)), LANES)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False, labelsize=8)
+
+
+def _choose_excerpt(connection: duckdb.DuckDBPyConnection, track_id: str, duration_s: float) -> float:
+    """The start of the section with the best pattern, or of the track."""
+    row = connection.execute(
+        "SELECT sections.start_s FROM patterns JOIN sections USING (section_id)"
+        " WHERE patterns.track_id = ? ORDER BY quality_score DESC, sections.start_s LIMIT 1",
+        [track_id],
+    ).fetchone()
+    return min(row[0] if row else 0.0, max(0.0, duration_s - EXCERPT_S))
