@@ -37,6 +37,8 @@ class BeatParams:
             all beats that are heard it takes, and both again for its downbeats.
         pulse_weights: Constant and weights of the strength of the beats and of the network's "none", for the
             probability that there is a pulse at all.
+        downbeat_gain: What a beat's downbeat activation, as a share of its beat activation, is multiplied by to make a
+            probability: the network is shy of downbeats.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none.
         drums_weight: How much the drum stem counts against the mixture, in [0, 1].
@@ -54,6 +56,7 @@ class BeatParams:
     level_range: float = 1.13
     reading_weights: tuple[float, float, float, float, float] = (0.34, 1.75, 1.44, 0.85, 0.24)
     pulse_weights: tuple[float, float, float] = (5.87, 2.83, -0.87)
+    downbeat_gain: float = 1.5
     min_beats: int = 4
     min_pulse: float = 0.5
     drums_weight: float = 0.5
@@ -183,7 +186,8 @@ def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Re
 def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, params: BeatParams) -> Reading:
     """Bars, tempo and features of a row of beats; the part from `begin` to `end` counts."""
     time_s = _refine(pulse.beat, frames)
-    bars = find_bars(_peak_near(pulse.downbeat, frames), pulse.meter[:, frames], params.meter)
+    of_downbeat = _peak_near(pulse.downbeat, frames) / np.maximum(_peak_near(pulse.beat, frames), 0.05)
+    bars = find_bars(np.clip(params.downbeat_gain * of_downbeat, 0.01, 0.95), pulse.meter[:, frames], params.meter)
     tempo_bpm = regress_tempo(time_s)
     usual_bpm = USUAL_TEMPO_BPM.get(bars.time_signature, USUAL_TEMPO_ELSE_BPM)
     downbeats = frames[bars.beat_in_bar == 1]
