@@ -90,7 +90,7 @@ def pool(files: list[dict]) -> dict:
 
 
 def correlate_velocities(eval_path: Path, hits: dict[str, Hits]) -> dict:
-    """Pearson's correlation of found and true velocity, of hits within 50 ms on gmd_*, each instrument alone."""
+    """Pearson's correlation of found and true velocity, of hits within 50 ms on gmd_*: each instrument, and all."""
     pairs: dict[str, list[tuple[float, float]]] = {instrument: [] for instrument in INSTRUMENTS}
     for name in filter(GROUPS["real drummers on sampled kits"], hits):
         found = hits[name]
@@ -102,6 +102,7 @@ def correlate_velocities(eval_path: Path, hits: dict[str, Hits]) -> dict:
                 distance_s = np.abs(found.time_s[mine] - float(row["time"]))
                 if row["label"] == instrument and mine.any() and distance_s.min() <= 0.05:
                     pairs[instrument].append((float(row["velocity"]), found.velocity[mine][distance_s.argmin()]))
+    pairs["all"] = [pair for values in pairs.values() for pair in values]
     return {name: round(float(np.corrcoef(np.array(values).T)[0, 1]), 4) for name, values in pairs.items()}
 
 
