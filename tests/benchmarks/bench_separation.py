@@ -27,7 +27,7 @@ from tasks.music.signals import SAMPLE_RATE_HZ
 REFERENCE = Path(__file__).with_name("spleeter_reference") / "reference.py"
 BLOCK_S = 10
 SPEED_SEGMENTS = 6
-# As long as six segments, less the frame of silence before a track and what the split holds back: no segment is padding.
+# Six segments, less the frame of silence before a track and what the split holds back: none is mostly padding.
 SPEED_S = (SPEED_SEGMENTS * SEGMENT_FRAMES - 20) * HOP_SAMPLES / SAMPLE_RATE_HZ
 LONG_TRACK_S = 3 * 3600
 TRACKS = 1_000
