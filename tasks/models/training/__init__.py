@@ -1,1 +1,1 @@
-"""How the drum network was made: synthesis of its material and its training. Nothing here runs in the product."""
+"""How the project's own networks were made: synthesis of their material and their training. Not run in the product."""
