@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ BLOCK_S = 10
 SPEED_SEGMENTS = 6
 # Six segments, less the frame of silence before a track and what the split holds back: none is mostly padding.
 SPEED_S = (SPEED_SEGMENTS * SEGMENT_FRAMES - 20) * HOP_SAMPLES / SAMPLE_RATE_HZ
+REFERENCE_S = 60
 LONG_TRACK_S = 3 * 3600
 TRACKS = 1_000
 TRACK_S = 5
@@ -76,9 +78,7 @@ def measure_speed(threads: int) -> dict:
 
 def compare_with_reference(python: Path, threads: int) -> dict:
     """Error of each stem in dB below Spleeter's, and how many times as fast we are, both warm."""
-    samples = _noise(60) * np.float32(0.3)
-    samples += np.float32(0.3) * np.sin(np.arange(samples.shape[1]) * (2 * np.pi * 220 / SAMPLE_RATE_HZ))
-    samples = samples.astype(np.float32)
+    samples = runpy.run_path(str(REFERENCE))["reference_signal"](REFERENCE_S)
     with TemporaryDirectory() as folder:
         np.save(Path(folder) / "input.npy", samples)
         # Spleeter looks for a file of its own beside the checkpoint, so it gets a folder of links.
