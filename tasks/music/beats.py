@@ -38,7 +38,7 @@ class BeatParams:
         pulse_weights: Constant and weights of the strength of the beats and of the network's "none", for the
             probability that there is a pulse at all.
         downbeat_gain: What a beat's downbeat activation, as a share of its beat activation, is multiplied by to make a
-            probability: the network is shy of downbeats.
+            probability.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none.
         drums_weight: How much the drum stem counts against the mixture, in [0, 1].
@@ -56,7 +56,7 @@ class BeatParams:
     level_range: float = 1.13
     reading_weights: tuple[float, float, float, float, float] = (0.34, 1.75, 1.44, 0.85, 0.24)
     pulse_weights: tuple[float, float, float] = (5.87, 2.83, -0.87)
-    downbeat_gain: float = 1.5
+    downbeat_gain: float = 1.0
     min_beats: int = 4
     min_pulse: float = 0.5
     drums_weight: float = 0.5

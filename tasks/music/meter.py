@@ -19,7 +19,7 @@ class MeterParams:
         skip_probability: That a beat is missing from a bar or added to it.
     """
 
-    network_weight: float = 0.15
+    network_weight: float = 0.3
     change_probability: float = 1e-4
     skip_probability: float = 1e-3
 
