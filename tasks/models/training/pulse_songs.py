@@ -1,14 +1,14 @@
 """Makes the material of the pulse network: played and made-up music whose beats are known, and sounds without a pulse.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 1000
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 700
 
 SOUNDS is a folder with the unpacked Debian packages that README.md names; GROOVE is the Groove MIDI Dataset. Drums are
 real performances, cut to other meters by dropping or repeating beats of each bar, or made-up patterns; around them, or
 alone, play bass, chords and melody that know the bar. Kits and performances of the development and check sets are left
 out.
 
-The weights of pulse-tcn-1 come from 1000 clips of this method, drawn by an earlier writing of it whose speech was that
-of espeak-ng; a new run gives other clips and so other weights.
+The weights of pulse-tcn-1 come from some 700 clips of this method, drawn by an earlier writing of it whose speech was
+that of espeak-ng; a new run gives other clips and so other weights.
 """
 
 import argparse

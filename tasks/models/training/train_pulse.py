@@ -1,6 +1,6 @@
 """Trains the pulse network (tasks/models/pulse.py) and writes it as ONNX. Needs torch 2.13, which a run does not.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 1000
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 700
     python -m tasks.models.training.train_pulse MATERIAL pulse.onnx --epochs 30
     python -m tasks.models.training.fit_readings MATERIAL
 
