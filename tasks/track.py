@@ -18,11 +18,12 @@ import numpy as np
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, FlacWriter, decode_blocks, probe_audio
 from tasks.errors import OutOfMemory, StageFailed, TrackError, TrackTimeout
-from tasks.models import drums, spleeter
+from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
+from tasks.models.pulse import hear_rhythm
 from tasks.models.spleeter import load_separator
-from tasks.music import beats, chromaprint, key, midi, onsets, patterns, quality, sections, vectors
-from tasks.music.beats import Rhythm, track_beats
+from tasks.music import chromaprint, key, midi, onsets, patterns, quality, sections, vectors
+from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream, Key, detect_key
@@ -41,14 +42,14 @@ VERSIONS = {
     "chromaprint": chromaprint.VERSION,
     "quality": quality.VERSION,
     "onsets": onsets.VERSION,
-    "beats": beats.VERSION,
+    "beats": pulse.VERSION,
     "drums": drums.VERSION,
     "key": key.VERSION,
     "sections": sections.VERSION,
     "patterns": f"{patterns.VERSION}+{vectors.VERSION}",
     "midi": midi.VERSION,
 }
-BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND}
+BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND, "beats": pulse.BACKEND}
 MIX, DRUMS = "mix", "drums"
 
 
@@ -184,7 +185,7 @@ def analyse_file(
         found = heard.stem_onsets or {MIX: detect_onsets(heard.mixture)}
     mixture, drum_stem = heard.mixture, heard.drum_stem
     with watch.on("beats"):
-        rhythm = track_beats(mixture, drum_stem)
+        rhythm = hear_rhythm(mixture, drum_stem)
     with watch.on("drums"):
         hits = load_transcriber(params.threads).transcribe(mixture, drum_stem)
     with watch.on("key"):

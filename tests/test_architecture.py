@@ -49,6 +49,7 @@ def test_imports_point_from_flows_to_tasks_to_catalog(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks/music").glob("*.py")), ids=lambda path: path.name)
 def test_music_is_pure(path):
     assert not read_roots(path) & IMPURE
+    assert not [name for name in read_imports(path) if name.startswith("tasks.models")]
 
 
 def test_only_the_audio_border_opens_audio():

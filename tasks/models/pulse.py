@@ -4,36 +4,41 @@ A small temporal convolutional network of our own. tasks/models/training/train_p
 and says from what; tasks/music/beats.py decides what follows from what it hears.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from tasks.music import beats
+from tasks.music.beats import BeatParams, Pulse, Rhythm, blend_pulses, track_beats
+from tasks.music.meter import METERS
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel
 
-VERSION = "pulse-tcn-1"
-FRAME_RATE_HZ = 50.0
-METERS = ("none", "4/4", "3/4", "5/4", "6/8", "7/8")
+BACKEND = "pulse-tcn-1"
+VERSION = f"{BACKEND}+{beats.VERSION}"
 
 _WEIGHTS_PATH = Path(__file__).with_name("pulse.onnx")
 _CHUNK_FRAMES = 6_000  # of the spectrogram: bounds memory
 _CONTEXT_FRAMES = 2_000  # heard on both sides of a chunk and thrown away
 
 
-@dataclass(frozen=True)
-class Pulse:
-    """What the network hears, at FRAME_RATE_HZ; frame i is centred at i / FRAME_RATE_HZ seconds.
+def hear_rhythm(mixture: LogMel, drums: LogMel | None = None, params: BeatParams = BeatParams()) -> Rhythm:
+    """Find the beats, the bars and the tempo.
 
-    Attributes:
-        beat: float32 (frames,), probability that a beat falls here.
-        downbeat: float32 (frames,), that it is the first of a bar.
-        meter: float32 (len(METERS), frames), probability of each meter; "none" is music without a pulse, or no music.
+    Args:
+        mixture: The spectrogram of the whole track.
+        drums: That of its drum stem, where there is one; it has the same frames.
+        params: The models.
+
+    Returns:
+        The rhythm; without beats for silence, noise, speech and anything shorter than a few beats.
     """
-
-    beat: np.ndarray
-    downbeat: np.ndarray
-    meter: np.ndarray
+    pulse = hear_pulse(mixture)
+    if drums is None:
+        return track_beats(pulse, mixture, params)
+    if drums.values.any():
+        pulse = blend_pulses(pulse, hear_pulse(drums), params.drums_weight)
+    return track_beats(pulse, drums, params)
 
 
 def hear_pulse(mel: LogMel) -> Pulse:

@@ -9,17 +9,31 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.models.pulse import FRAME_RATE_HZ, Pulse, hear_pulse
-from tasks.models.pulse import VERSION as PULSE_VERSION
 from tasks.music.meter import Bars, MeterParams, find_bars
 from tasks.music.onsets import compute_flux
 from tasks.music.signals import LogMel
 
-VERSION = f"beat-readings-1+{PULSE_VERSION}"
+VERSION = "beat-readings-1"
+FRAME_RATE_HZ = 50.0  # of `Pulse`
 
 LEVELS = (1.0, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2.0, 3.0)  # tempi that are tried, against the first
 USUAL_TEMPO_BPM = {"6/8": 78.0, "7/8": 200.0}
 USUAL_TEMPO_ELSE_BPM = 112.0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What the network hears, at FRAME_RATE_HZ; frame i is centred at i / FRAME_RATE_HZ seconds.
+
+    Attributes:
+        beat: float32 (frames,), probability that a beat falls here.
+        downbeat: float32 (frames,), that it is the first of a bar.
+        meter: float32 (len(METERS), frames), probability of each meter; "none" is music without a pulse, or no music.
+    """
+
+    beat: np.ndarray
+    downbeat: np.ndarray
+    meter: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -117,20 +131,17 @@ def no_pulse() -> Rhythm:
     return Rhythm(np.zeros(0), np.zeros(0, np.int64))
 
 
-def track_beats(mixture: LogMel, drums: LogMel | None = None, params: BeatParams = BeatParams()) -> Rhythm:
-    """Find the beats, the bars and the tempo.
+def track_beats(pulse: Pulse, sound: LogMel, params: BeatParams = BeatParams()) -> Rhythm:
+    """Find the beats, the bars and the tempo in what the network heard.
 
     Args:
-        mixture: The spectrogram of the whole track.
-        drums: That of its drum stem, where there is one; it has the same frames.
+        pulse: Of the whole track.
+        sound: The spectrogram in which the swing is measured: of the drums, or of the mixture.
         params: The models.
 
     Returns:
-        The rhythm; that of `no_pulse` for silence, noise, speech and anything shorter than a few beats.
+        The rhythm; that of `no_pulse` where there is none.
     """
-    pulse = hear_pulse(mixture)
-    if drums is not None and drums.values.any():
-        pulse = _blend(pulse, hear_pulse(drums), params.drums_weight)
     readings = propose_readings(pulse, params)
     if not readings:
         return no_pulse()
@@ -151,7 +162,7 @@ def track_beats(mixture: LogMel, drums: LogMel | None = None, params: BeatParams
         tempo_alternative_confidence=float(certainty * probability[others[0]]) if others else 0.0,
         time_signature=reading.bars.time_signature,
         time_signature_confidence=float(certainty * reading.bars.confidence),
-        swing_ratio=_swing_of(reading, mixture if drums is None else drums),
+        swing_ratio=_swing_of(reading, sound),
     )
 
 
@@ -307,7 +318,7 @@ def measure_swing(mel: LogMel, time_s: np.ndarray) -> float | None:
     return offbeat / (1.0 - offbeat)
 
 
-def _blend(mixture: Pulse, drums: Pulse, weight: float) -> Pulse:
+def blend_pulses(mixture: Pulse, drums: Pulse, weight: float) -> Pulse:
     """The weighted mean of what is heard in the mixture and in its drums."""
 
     def mean(of_mixture: np.ndarray, of_drums: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.models.pulse import METERS
+METERS = ("none", "4/4", "3/4", "5/4", "6/8", "7/8")
 
 BEATS_PER_BAR = {"4/4": 4, "3/4": 3, "5/4": 5, "6/8": 2, "7/8": 7}
 

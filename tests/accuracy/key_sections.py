@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.audio import read_audio
-from tasks.music.beats import track_beats
+from tasks.models.pulse import hear_rhythm
 from tasks.music.key import ChromaStream, detect_key
 from tasks.music.sections import detect_sections
 from tasks.music.signals import MelStream
@@ -74,7 +74,7 @@ def hear_sections(path: Path) -> list[dict]:
     mel.push(signal.samples)
     chroma.push(signal.samples)
     mixture = mel.finish()
-    rhythm = track_beats(mixture)
+    rhythm = hear_rhythm(mixture)
     found = detect_sections(mixture, chroma.finish(), rhythm.time_s, rhythm.beat_in_bar, signal.duration_s)
     return [
         {"start": float(start_s), "end": float(end_s), "label": str(label)}

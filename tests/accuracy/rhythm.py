@@ -18,7 +18,8 @@ import mir_eval
 import numpy as np
 
 from tasks.audio import read_audio
-from tasks.music.beats import Rhythm, track_beats
+from tasks.models.pulse import hear_rhythm
+from tasks.music.beats import Rhythm
 from tasks.music.onsets import detect_onsets
 from tasks.music.signals import SAMPLE_RATE_HZ, LogMel, Signal, compute_log_mel
 
@@ -40,7 +41,7 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
     eval_path = Path(eval_path)
     with TemporaryDirectory() as folder:
         rows = read_manifest(eval_path / "tempo_key")
-        rhythms = {row["file"]: track_beats(hear(eval_path / "tempo_key" / row["file"])) for row in rows}
+        rhythms = {row["file"]: hear_rhythm(hear(eval_path / "tempo_key" / row["file"])) for row in rows}
         truth = {row["file"]: json.loads((eval_path / "tempo_key" / row["truth_file"]).read_text()) for row in rows}
         result = score_rhythms(eval_path, rhythms, Path(folder))
         result |= {"downbeat_F": score_downbeats(rhythms, truth), "calibration": calibrate(rhythms, truth)}
@@ -163,7 +164,7 @@ def score_made_cases() -> dict:
     cases = make_cases()
     result = {}
     for name, (beat_s, position, meter, strokes) in cases.items():
-        rhythm = track_beats(compute_log_mel(Signal(play(strokes, beat_s[-1] + 1.0)[None])))
+        rhythm = hear_rhythm(compute_log_mel(Signal(play(strokes, beat_s[-1] + 1.0)[None])))
         found = rhythm.time_s[rhythm.beat_in_bar == 1]
         result[name] = {
             "beat_F": round(float(mir_eval.beat.f_measure(beat_s, rhythm.time_s)), 3),

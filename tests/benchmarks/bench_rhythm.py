@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.music.beats import track_beats
+from tasks.models.pulse import hear_rhythm
 from tasks.music.onsets import detect_onsets
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel
 
@@ -35,10 +35,10 @@ def run(duration_s: float = DURATION_S) -> dict:
             seconds.append(time.process_time() - started)
         return round(duration_s / min(seconds), 1)
 
-    track_beats(make_mel(10.0))
+    hear_rhythm(make_mel(10.0))
     return {
         "onsets_realtime_factor": measure(detect_onsets),
-        "beats_realtime_factor": measure(track_beats),
+        "beats_realtime_factor": measure(hear_rhythm),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 

@@ -1,4 +1,4 @@
-"""Fits how readings are weighed (`reading_weights` and `pulse_weights` of `BeatParams`) to the pulse network's material.
+"""Fits how readings are weighed (`reading_weights`, `pulse_weights` of `BeatParams`) to the material of the network.
 
     python -m tasks.models.training.fit_readings MATERIAL
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from tasks.models.pulse import Pulse, hear_pulse
-from tasks.music.beats import Reading, propose_readings
+from tasks.models.pulse import hear_pulse
+from tasks.music.beats import Pulse, Reading, propose_readings
 from tasks.music.signals import LogMel
 
 TEMPO_TOLERANCE = 0.04

@@ -10,7 +10,7 @@ import numpy as np
 from tasks.models.training.kits import PIECES
 
 # Keys of the Roland TD-11 that the drummers of the Groove MIDI Dataset played; 22, 26 and 58 are Roland's own.
-_PIECE_OF_KEY = {
+PIECE_OF_KEY = {
     36: "kick",
     38: "snare",
     40: "snare_rim",
@@ -82,8 +82,8 @@ def _read_performance(path: Path) -> Performance:
     time_s, hits = 0.0, []
     for message in mido.MidiFile(path):
         time_s += message.time
-        if message.type == "note_on" and message.velocity and message.note in _PIECE_OF_KEY:
-            hits.append((time_s, PIECES.index(_PIECE_OF_KEY[message.note]), message.velocity))
+        if message.type == "note_on" and message.velocity and message.note in PIECE_OF_KEY:
+            hits.append((time_s, PIECES.index(PIECE_OF_KEY[message.note]), message.velocity))
     return _performance(hits)
 
 

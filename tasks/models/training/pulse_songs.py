@@ -23,7 +23,7 @@ from scipy.signal import butter, fftconvolve, sosfilt
 
 from tasks.models.training.backing import make_voice
 from tasks.models.training.kits import PIECES, RATE_HZ, Kit, load_kits, render_midi
-from tasks.models.training.performances import _PIECE_OF_KEY, OF_DEVELOPMENT_SET, Performance
+from tasks.models.training.performances import OF_DEVELOPMENT_SET, PIECE_OF_KEY, Performance
 from tasks.models.training.render import render_drums
 from tasks.music.meter import BEATS_PER_BAR
 from tasks.music.signals import Signal, compute_log_mel
@@ -339,9 +339,9 @@ def master(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _to_performance(notes: list[Note]) -> Performance:
     kept = sorted(
-        (time_s, _PIECE_OF_KEY[note], velocity)
+        (time_s, PIECE_OF_KEY[note], velocity)
         for time_s, note, velocity, _ in notes
-        if note in _PIECE_OF_KEY and 0 <= time_s < CLIP_S - 0.05
+        if note in PIECE_OF_KEY and 0 <= time_s < CLIP_S - 0.05
     )
     times, pieces, velocities = zip(*kept, strict=True) if kept else ((), (), ())
     indices = np.array([PIECES.index(piece) for piece in pieces], int)

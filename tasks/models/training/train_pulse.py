@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.models.pulse import FRAME_RATE_HZ, METERS
+from tasks.music.beats import FRAME_RATE_HZ
+from tasks.music.meter import METERS
 from tasks.music.signals import HOP_S, LOG_GAIN, MEL_BANDS
 
 CROP_FRAMES = 1_600

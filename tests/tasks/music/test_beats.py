@@ -3,16 +3,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tasks.models.pulse import FRAME_RATE_HZ, METERS, Pulse, hear_pulse
+from tasks.models.pulse import hear_pulse, hear_rhythm
 from tasks.music.beats import (
+    FRAME_RATE_HZ,
     BeatParams,
+    Pulse,
     decode_beats,
     measure_swing,
     no_pulse,
     propose_readings,
     regress_tempo,
-    track_beats,
 )
+from tasks.music.meter import METERS
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, Signal, compute_log_mel
 
 
@@ -113,7 +115,7 @@ def test_one_slipped_beat_does_not_move_the_tempo():
 @pytest.mark.parametrize("tempo_bpm", [84, 104, 126])
 def test_a_drum_beat_is_followed(tempo_bpm):
     beat_s = np.arange(0.4, 30, 60 / tempo_bpm)
-    rhythm = track_beats(make_mel(play(rock(beat_s), 30)))
+    rhythm = hear_rhythm(make_mel(play(rock(beat_s), 30)))
     assert rhythm.tempo_bpm == pytest.approx(tempo_bpm, rel=0.01)
     assert share_found(beat_s[1:-1], rhythm.time_s) > 0.95
     assert rhythm.time_signature == "4/4"
@@ -121,13 +123,13 @@ def test_a_drum_beat_is_followed(tempo_bpm):
 
 def test_beats_lie_where_the_drums_are():
     beat_s = np.arange(0.4, 30, 60 / 104)
-    rhythm = track_beats(make_mel(play(rock(beat_s), 30)))
+    rhythm = hear_rhythm(make_mel(play(rock(beat_s), 30)))
     error_s = rhythm.time_s[np.abs(np.subtract.outer(beat_s[1:-1], rhythm.time_s)).argmin(axis=1)] - beat_s[1:-1]
     assert abs(np.median(error_s)) < 0.015
 
 
 def test_results_are_within_their_ranges():
-    rhythm = track_beats(make_mel(play(rock(np.arange(0.4, 20, 0.5)), 20)))
+    rhythm = hear_rhythm(make_mel(play(rock(np.arange(0.4, 20, 0.5)), 20)))
     assert (np.diff(rhythm.time_s) > 0).all()
     assert len(rhythm.beat_in_bar) == len(rhythm.time_s)
     assert 0 < rhythm.tempo_alternative_confidence <= rhythm.tempo_confidence <= 1
@@ -167,7 +169,7 @@ def pulseless(name: str) -> np.ndarray:
     "name", ["nothing", "one sample", "half a second", "silence", "white noise", "sine", "slow swell", "single hit"]
 )
 def test_without_a_pulse_there_are_no_beats(name):
-    rhythm = track_beats(make_mel(pulseless(name)))
+    rhythm = hear_rhythm(make_mel(pulseless(name)))
     assert len(rhythm.time_s) == 0
     assert rhythm.tempo_bpm is None
     assert rhythm.time_signature is None
@@ -178,14 +180,14 @@ def test_without_a_pulse_there_are_no_beats(name):
 def test_an_empty_drum_stem_changes_nothing():
     mixture = make_mel(play(rock(np.arange(0.4, 20, 0.5)), 20))
     silent = LogMel(np.zeros_like(mixture.values))
-    np.testing.assert_array_equal(track_beats(mixture, silent).time_s, track_beats(mixture).time_s)
+    np.testing.assert_array_equal(hear_rhythm(mixture, silent).time_s, hear_rhythm(mixture).time_s)
 
 
 def test_the_drum_stem_is_heard_where_the_mixture_hides_the_beat():
     rng = np.random.default_rng(0)
     drums = play(rock(np.arange(0.4, 30, 60 / 110)), 30)
     mixture = make_mel(drums + 0.5 * rng.standard_normal(len(drums)))
-    assert track_beats(mixture, make_mel(drums), BeatParams(drums_weight=0.9)).tempo_bpm == pytest.approx(110, rel=0.02)
+    assert hear_rhythm(mixture, make_mel(drums), BeatParams(drums_weight=0.9)).tempo_bpm == pytest.approx(110, rel=0.02)
 
 
 def test_the_pulse_has_one_frame_for_two_of_the_spectrogram():
@@ -204,7 +206,7 @@ def test_the_pulse_of_a_long_track_is_that_of_its_parts():
 
 def test_the_same_input_gives_the_same_output():
     mel = make_mel(play(rock(np.arange(0.4, 10, 0.5)), 10))
-    first, second = track_beats(mel), track_beats(mel)
+    first, second = hear_rhythm(mel), hear_rhythm(mel)
     np.testing.assert_array_equal(first.time_s, second.time_s)
     assert first.tempo_confidence == second.tempo_confidence
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.models.pulse import METERS
-from tasks.music.meter import BEATS_PER_BAR, find_bars
+from tasks.music.meter import BEATS_PER_BAR, METERS, find_bars
 
 
 def downbeat_curve(beats: int, beats_per_bar: int, phase: int = 0, contrast: float = 0.5, seed: int = 0) -> np.ndarray:
