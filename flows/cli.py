@@ -289,7 +289,7 @@ def models(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         return
     for model in found:
         out.print(f"[bold]{model.name}[/bold] ({model.stage}): {'installed' if model.path else 'not installed'}")
-        out.print(f"  source {model.source}, licence {model.licence}", highlight=False)
+        out.print(f"  source {model.source}, licence {model.licence}", highlight=False, soft_wrap=True)
         if model.path:
             out.print(f"  {model.path}\n  sha256 {model.sha256}", highlight=False, soft_wrap=True)
         else:

@@ -1,5 +1,6 @@
 """Which models there are: where each comes from, its licence, its hash, and whether it is installed. Loads no model."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,16 @@ def list_models(model_path: Path | None = None) -> list[Model]:
     Args:
         model_path: The folder of added models, as `load_separator` takes it.
     """
-    return [_spleeter(archive, model_path) for archive in SPLEETER_ARCHIVES]
+    return [_spleeter(archive, model_path) for archive in SPLEETER_ARCHIVES] + [
+        _own("drumnet-1", "drums", "drums.onnx"),
+        _own("pulse-tcn-1", "beats", "pulse.onnx"),
+    ]
+
+
+def _own(name: str, stage: str, file: str) -> Model:
+    path = Path(__file__).with_name(file)
+    card = f"made by MiDiMe, see tasks/models/{path.stem}.md"
+    return Model(name, stage, card, "MIT", "", path, hashlib.sha256(path.read_bytes()).hexdigest(), "")
 
 
 def _spleeter(archive: _Archive, model_path: Path | None) -> Model:

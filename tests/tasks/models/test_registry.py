@@ -1,3 +1,8 @@
+from pathlib import Path
+
+import pytest
+
+import tasks.models.registry
 from tasks.models.registry import SPLEETER_ARCHIVES, list_models, spleeter_instructions
 
 
@@ -29,3 +34,10 @@ def test_folder_of_added_models_comes_first(tmp_path):
     model = next(model for model in list_models(tmp_path) if model.name == "spleeter-2stems")
     assert model.path == tmp_path / "2stems"
     assert model.source.endswith("2stems.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["drums", "pulse"])
+def test_every_network_of_our_own_has_a_card_with_its_hash(name):
+    model = next(model for model in list_models() if model.path and model.path.name == f"{name}.onnx")
+    card = Path(tasks.models.registry.__file__).with_name(f"{name}.md").read_text(encoding="utf-8")
+    assert model.sha256 in card
