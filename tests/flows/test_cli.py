@@ -1,14 +1,15 @@
 """The command line: one clear line and exit code 2 for what cannot be served, answers on standard output."""
 
 import json
-import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from catalog.tables import TABLES, make_id
+from flows.cli import main
 from tasks.commit import Owner, commit_shard
 from tasks.plan import make_plan
 from tasks.track import TrackParams, analyse_track
@@ -16,26 +17,56 @@ from tasks.track import TrackParams, analyse_track
 UNKNOWN = "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65"
 
 
-def run_midime(*arguments: object, lake: Path | None = None) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "MIDIME_LAKE": str(lake)} if lake else os.environ
-    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code and what it printed."""
 
-
-def refuse(*arguments: object, lake: Path | None = None) -> str:
-    """The one line that a refused command says."""
-    done = run_midime(*arguments, lake=lake)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.strip().splitlines()
-    return line
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture
-def filled(lake, write_track, tmp_path):
-    """A lake with one track, and the track's file."""
-    path = write_track(tmp_path / "corpus" / "beat.wav")
+def run_midime(monkeypatch, capfd):
+    """Run the command in this process."""
+
+    def run(*arguments: object, lake: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", ["midime", *map(str, arguments)])
+        if lake:
+            monkeypatch.setenv("MIDIME_LAKE", str(lake))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code or 0, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refuse(run_midime):
+    """The one line that a refused command says."""
+
+    def run(*arguments: object, lake: Path | None = None) -> str:
+        done = run_midime(*arguments, lake=lake)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.strip().splitlines()
+        return line
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def analysed(write_track, tmp_path_factory):
+    """One track, analysed."""
+    path = write_track(tmp_path_factory.mktemp("corpus") / "beat.wav")
     (job,) = make_plan([path], None, None, {}).jobs
-    commit_shard(lake, "c/000", [analyse_track(job, TrackParams(stems=0))], make_id("run", 1), Owner("ann", "private"))
+    return analyse_track(job, TrackParams(stems=0))
+
+
+@pytest.fixture
+def filled(lake, analysed):
+    """A lake with one private track."""
+    commit_shard(lake, "c/000", [analysed], make_id("run", 1), Owner("ann", "private"))
     return lake
 
 
@@ -60,54 +91,54 @@ def first_pattern(lake) -> str:
         (["purge"], "--track ID or --user ID"),
     ],
 )
-def test_a_request_that_cannot_be_served_is_one_line(arguments, message, tmp_path):
+def test_a_request_that_cannot_be_served_is_one_line(refuse, arguments, message, tmp_path):
     assert message in refuse(*arguments, lake=tmp_path / "none")
 
 
-def test_an_unknown_option_is_refused():
+def test_an_unknown_option_is_refused(run_midime):
     assert run_midime("ingest", ".", "--nonsense").returncode == 2
 
 
-def test_a_wrong_setting_is_named(tmp_path, monkeypatch):
+def test_a_wrong_setting_is_named(refuse, tmp_path, monkeypatch):
     monkeypatch.setenv("MIDIME_STEMS", "7")
     assert "setting stems is wrong" in refuse("status", lake=tmp_path)
 
 
 @pytest.mark.parametrize("command", ["search", "midi", "preview"])
-def test_an_unknown_pattern_is_named(lake, command, tmp_path):
+def test_an_unknown_pattern_is_named(refuse, lake, command, tmp_path):
     output = [] if command == "search" else ["-o", tmp_path / "x.wav"]
     assert UNKNOWN in refuse(command, UNKNOWN, *output, lake=lake.folder)
 
 
-def test_a_wrong_query_is_refused(lake):
+def test_a_wrong_query_is_refused(run_midime, lake):
     done = run_midime("sql", "SELEKT 1", lake=lake.folder)
     assert (done.returncode, "syntax error" in done.stderr) == (2, True)
 
 
-def test_sql_cannot_write(lake):
+def test_sql_cannot_write(run_midime, lake):
     assert run_midime("sql", "DELETE FROM tracks", lake=lake.folder).returncode == 2
 
 
 @pytest.mark.parametrize(("form", "expected"), [("csv", "n\n1\n"), ("json", '[\n  {\n    "n": 1\n  }\n]\n')])
-def test_sql_answers_in_the_form_asked_for(lake, form, expected):
+def test_sql_answers_in_the_form_asked_for(run_midime, lake, form, expected):
     assert run_midime("sql", "SELECT 1 AS n", "--format", form, lake=lake.folder).stdout == expected
 
 
-def test_tables_explains_every_column():
+def test_tables_explains_every_column(run_midime):
     explained = json.loads(run_midime("tables", "--json").stdout)
     assert {name: set(columns) for name, columns in explained.items()} == {
         table.name: set(table.columns) for table in TABLES
     }
 
 
-def test_private_patterns_are_for_their_owner(filled, tmp_path):
+def test_private_patterns_are_for_their_owner(run_midime, refuse, filled, tmp_path):
     pattern = first_pattern(filled)
     refuse("midi", pattern, "-o", tmp_path / "x.mid", lake=filled.folder)
     assert run_midime("midi", pattern, "-o", tmp_path / "x.mid", "--user", "ann", lake=filled.folder).returncode == 0
     assert (tmp_path / "x.mid").read_bytes().startswith(b"MThd")
 
 
-def test_a_preview_is_at_most_fifteen_seconds(filled, tmp_path):
+def test_a_preview_is_at_most_fifteen_seconds(run_midime, filled, tmp_path):
     import soundfile
 
     done = run_midime("preview", first_pattern(filled), "-o", tmp_path / "x.flac", "--user", "ann", lake=filled.folder)
@@ -115,40 +146,40 @@ def test_a_preview_is_at_most_fifteen_seconds(filled, tmp_path):
     assert 0 < soundfile.info(tmp_path / "x.flac").duration <= 15
 
 
-def test_a_file_can_be_searched_for(filled):
+def test_a_file_can_be_searched_for(run_midime, filled):
     path = filled.query("SELECT uri FROM files").to_pylist()[0]["uri"].removeprefix("file://")
     found = json.loads(run_midime("search", path, "--json", "--user", "ann", lake=filled.folder).stdout)
     assert found["total_matches"] == 1
     assert found["results"][0]["sections"][0]["similarity_score"] > 0.95
 
 
-def test_steps_can_be_searched_for(filled):
+def test_steps_can_be_searched_for(run_midime, filled):
     steps = "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."
     done = run_midime("search", steps, "--json", "--user", "ann", "--min-similarity", "0.3", lake=filled.folder)
     assert json.loads(done.stdout)["total_matches"] == 1
 
 
-def test_steps_that_cannot_be_read_are_refused(filled):
+def test_steps_that_cannot_be_read_are_refused(refuse, filled):
     assert "kazoo" in refuse("search", "kazoo=x...", lake=filled.folder)
 
 
-def test_a_track_can_be_drawn(filled, tmp_path):
+def test_a_track_can_be_drawn(run_midime, filled, tmp_path):
     track = filled.query("SELECT track_id FROM tracks").to_pylist()[0]["track_id"]
     assert run_midime("plot", track, "-o", tmp_path / "x.png", lake=filled.folder).returncode == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_unknown_track_cannot_be_drawn(lake, tmp_path):
+def test_an_unknown_track_cannot_be_drawn(refuse, lake, tmp_path):
     assert UNKNOWN in refuse("plot", UNKNOWN, "-o", tmp_path / "x.png", lake=lake.folder)
 
 
-def test_purging_a_user_empties_the_lake(filled):
+def test_purging_a_user_empties_the_lake(run_midime, filled):
     assert run_midime("purge", "--user", "ann", "--yes", lake=filled.folder).returncode == 0
     left = run_midime("sql", "SELECT count(*) AS n FROM tracks", "--format", "csv", lake=filled.folder)
     assert left.stdout == "n\n0\n"
 
 
-def test_analyze_answers_in_the_promised_shape(write_track, tmp_path):
+def test_analyze_answers_in_the_promised_shape(run_midime, write_track, tmp_path):
     done = run_midime("analyze", write_track(tmp_path / "a.wav"), "--stems", "none", lake=tmp_path / "none")
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["status"]) == (0, "success")
@@ -165,12 +196,18 @@ def test_analyze_answers_in_the_promised_shape(write_track, tmp_path):
     }
 
 
-def test_analyze_says_what_is_wrong_with_a_file(tmp_path):
+def test_analyze_says_what_is_wrong_with_a_file(run_midime, tmp_path):
     (tmp_path / "x.mp3").write_bytes(b"no music")
     done = run_midime("analyze", tmp_path / "x.mp3", "--stems", "none", lake=tmp_path / "none")
     assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, "not_audio")
 
 
-def test_status_tells_without_a_lake(tmp_path):
+def test_status_tells_without_a_lake(run_midime, tmp_path):
     done = run_midime("status", "--json", lake=tmp_path / "none")
     assert (done.returncode, "no lake" in json.loads(done.stdout)["lake"]) == (0, True)
+
+
+def test_the_installed_command_ends_with_its_exit_code(tmp_path):
+    command = Path(sys.executable).with_name("midime")
+    done = subprocess.run([command, "sql", "SELECT 1", "--lake", tmp_path], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "no lake in" in done.stderr) == (2, True)
