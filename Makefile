@@ -32,9 +32,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install
 	$(BIN)/midime ingest data/sample --lake $(LAKE)
 	$(BIN)/midime nightly --lake $(LAKE)
-	@echo "Which grooves are like the best pattern of the sample corpus?"
-	@$(BIN)/midime search --lake $(LAKE) --min-similarity 0.5 --limit 8 "$$($(BIN)/midime sql --lake $(LAKE) --format csv \
-		"FROM patterns SELECT pattern_id ORDER BY quality_score DESC, pattern_id LIMIT 1" | tail -n 1)"
+	@echo "Which grooves are like a rock drummer's at 125 bpm?"
+	@$(BIN)/midime search --lake $(LAKE) --min-similarity 0.4 --limit 5 "$$($(BIN)/midime sql --lake $(LAKE) --format csv \
+		"SELECT pattern_id FROM patterns JOIN tracks USING (track_id) WHERE title = 'Rock groove at 125 bpm'" | tail -n 1)"
 	@echo "The lake lies in $(LAKE). Ask it more: $(BIN)/midime sql \"FROM songs\", $(BIN)/midime tables"
 
 test: install lint

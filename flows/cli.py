@@ -260,7 +260,8 @@ def sql(
     elif form is Format.CSV:
         answer.to_pandas().to_csv(sys.stdout, index=False)
     else:
-        _print_rows(answer.column_names, [list(row.values()) for row in answer.to_pylist()])
+        columns = [column.to_pylist() for column in answer.columns]
+        _print_rows(answer.column_names, [list(row) for row in zip(*columns, strict=True)])
 
 
 @app.command()

@@ -124,6 +124,11 @@ def test_sql_answers_in_the_form_asked_for(run_midime, lake, form, expected):
     assert run_midime("sql", "SELECT 1 AS n", "--format", form, lake=lake.folder).stdout == expected
 
 
+def test_columns_of_the_same_name_are_all_printed(run_midime, lake):
+    printed = run_midime("sql", "SELECT 1 AS n, 2 AS n", lake=lake.folder).stdout
+    assert "1 │ 2" in printed
+
+
 def test_tables_explains_every_column(run_midime):
     explained = json.loads(run_midime("tables", "--json").stdout)
     assert {name: set(columns) for name, columns in explained.items()} == {
