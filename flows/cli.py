@@ -99,6 +99,7 @@ def ingest(
     if dry_run:
         _print_plan(settings, sources, corpus, force, as_json)
         return
+    _check_cluster(settings)
     from flows.ingest import ingest as ingest_flow
 
     summary = ingest_flow(
@@ -412,6 +413,18 @@ def _check_models(settings) -> None:
         find_checkpoint(params.stems, models) or (params.stems == 4 and find_checkpoint(2, models))
     ):
         _refuse(f"The {params.stems}-stem model is not installed: midime models tells how to add it.")
+
+
+def _check_cluster(settings) -> None:
+    """Refuse a scheduler that does not answer before any work starts."""
+    if settings.dask:
+        from flows.cluster import open_cluster
+
+        try:
+            with open_cluster(settings):
+                pass
+        except (OSError, ValueError) as error:
+            _refuse(f"No Dask scheduler answers at {settings.dask}: {str(error).splitlines()[0]}")
 
 
 def _check_instrument(instrument: str) -> None:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from flows.settings import Settings
 
+CONNECT_TIMEOUT_S = 10.0
+
 
 @contextmanager
 def open_cluster(settings: Settings) -> Iterator[str]:
@@ -20,7 +22,8 @@ def open_cluster(settings: Settings) -> Iterator[str]:
     if settings.dask:
         from distributed import Client
 
-        with Client(settings.dask, timeout=10, set_as_default=False) as client:
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+        with Client(settings.dask, timeout=CONNECT_TIMEOUT_S, set_as_default=False) as client:
             yield client.scheduler.address
         return
     import dask

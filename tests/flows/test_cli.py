@@ -95,6 +95,12 @@ def test_a_request_that_cannot_be_served_is_one_line(refuse, arguments, message,
     assert message in refuse(*arguments, lake=tmp_path / "none")
 
 
+def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.cluster.CONNECT_TIMEOUT_S", 0.5)
+    said = refuse("ingest", tmp_path, "--dask", "tcp://127.0.0.1:9", lake=tmp_path / "lake")
+    assert "No Dask scheduler answers at tcp://127.0.0.1:9" in said
+
+
 def test_an_unknown_option_is_refused(run_midime):
     assert run_midime("ingest", ".", "--nonsense").returncode == 2
 

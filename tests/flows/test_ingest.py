@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from distributed import LocalCluster
 from prefect.testing.utilities import prefect_test_harness
 
 import catalog
@@ -81,6 +82,13 @@ def test_one_worker_writes_what_two_write(lake, corpus, tmp_path):
             columns = f"* EXCLUDE ({left_out})" if left_out else "*"
             query = f"SELECT {columns} FROM {table} ORDER BY ALL"
             assert first.execute(query).fetchall() == second.execute(query).fetchall()
+
+
+def test_a_running_cluster_is_used(prefect, corpus, tmp_path):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        summary = ingest([str(corpus)], lake=str(tmp_path / "lake"), stems="none", dask=cluster.scheduler_address)
+        assert len(cluster.scheduler.workers) == 1
+    assert counts(summary) == {"new": 2, "unchanged": 0, "duplicate": 1, "rejected": 2, "failed": 0}
 
 
 def test_nightly_groups_the_songs_and_finds_the_groove(lake):
