@@ -1,0 +1,1 @@
+"""What each subcommand of `midime` asks for and prints; the answers are made elsewhere."""

@@ -1,0 +1,99 @@
+"""What the subcommands share: their options, the settings and the lake they open, and how an answer is printed.
+
+Answers go to standard output, everything else to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+PIPE_WIDTH = 200
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LakeOption = Annotated[
+    Path | None,
+    typer.Option("--lake", help="The lake's folder. [env: MIDIME_LAKE, default: data/lake]", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+class Stems(StrEnum):
+    """Stems a track is separated into."""
+
+    TWO, FOUR, FIVE, NONE = "2", "4", "5", "none"
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TABLE, CSV, JSON = "table", "csv", "json"
+
+
+def read_settings(lake: Path | None, stems: Stems | None = None):
+    from flows.settings import Settings
+
+    chosen = {"lake": lake, "stems": stems and stems.value}
+    with bad_settings():
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+
+
+@contextmanager
+def bad_settings() -> Iterator[None]:
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        refuse(f"The setting {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}.")
+
+
+def open_reader(settings, snapshot: int | None = None):
+    from catalog.lake import connect
+
+    return connect(settings.lake, settings.catalog, snapshot)
+
+
+def open_writer(settings):
+    from catalog.lake import Lake
+
+    return Lake.open(settings.lake, settings.catalog)
+
+
+def check_models(settings) -> None:
+    """Refuse stems whose weights are not here before any work starts."""
+    from tasks.models.spleeter import find_checkpoint
+
+    params = settings.track_params()
+    models = Path(params.model_path)
+    if params.stems and not (
+        find_checkpoint(params.stems, models) or (params.stems == 4 and find_checkpoint(2, models))
+    ):
+        refuse(f"The {params.stems}-stem model is not installed: midime models tells how to add it.")
+
+
+def print_rows(columns: list[str], rows: list[list]) -> None:
+    grid = Grid()
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if value is None else str(value) for value in row))
+    out.print(grid)
+
+
+def print_json(answer: object) -> None:
+    print(json.dumps(answer, indent=2, default=str, ensure_ascii=False))
+
+
+def refuse(message: str) -> NoReturn:
+    notes.print(message, style="red", markup=False)
+    sys.exit(2)

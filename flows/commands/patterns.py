@@ -1,0 +1,159 @@
+"""Listening and looking: one clip analysed, patterns searched, heard, written and drawn."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.console import (
+    JsonOption,
+    LakeOption,
+    Stems,
+    check_models,
+    notes,
+    open_reader,
+    print_json,
+    print_rows,
+    read_settings,
+    refuse,
+)
+
+
+def analyze(
+    file: Annotated[Path, typer.Argument(help="The audio file.", metavar="FILE")],
+    start: Annotated[float, typer.Option(min=0, help="Start of the part, in seconds.")] = 0.0,
+    end: Annotated[float | None, typer.Option(min=0, help="End of the part, in seconds.")] = None,
+    instrument: Annotated[str, typer.Option(help="The instrument whose pattern is wanted.")] = "drums",
+    stems: Annotated[
+        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
+    ] = None,
+    lake: LakeOption = None,
+) -> None:
+    """Analyse one clip and print what was heard as JSON. Nothing is written."""
+    from flows.analyze import analyze_clip
+
+    _check_instrument(instrument)
+    if not file.exists():
+        refuse(f"There is no file {file}.")
+    if end is not None and end <= start:
+        refuse(f"The part ends at {end:g} s, before it starts at {start:g} s.")
+    settings = read_settings(lake, stems)
+    check_models(settings)
+    answer = analyze_clip(file, settings, start, end)
+    print_json(answer)
+    if answer["status"] != "success":
+        sys.exit(1)
+
+
+def search(
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="A pattern's identifier, an audio or MIDI file, or steps such as 'kick=x...x... snare=....x...'.",
+            metavar="PATTERN_OR_FILE",
+        ),
+    ],
+    instrument: Annotated[str, typer.Option(help="Instrument of the patterns.")] = "drums",
+    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine similarity.")] = 0.7,
+    limit: Annotated[int, typer.Option(min=1, help="Most sections in the answer.")] = 20,
+    tempo: Annotated[str | None, typer.Option(help="Range of tempi in bpm, such as 80:140.")] = None,
+    genre: Annotated[str | None, typer.Option(help="Genres, separated by commas.")] = None,
+    key: Annotated[str | None, typer.Option(help='Key, such as "C minor".')] = None,
+    user: Annotated[str | None, typer.Option(help="Who asks: sees the private tracks of this user as well.")] = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find patterns like a given one, grouped by their songs."""
+    from flows.search import find_similar
+
+    _check_instrument(instrument)
+    settings = read_settings(lake)
+    answer = find_similar(
+        query,
+        settings,
+        instrument=instrument,
+        min_similarity=min_similarity,
+        limit=limit,
+        tempo=_read_range(tempo),
+        genres=genre.split(",") if genre else None,
+        key=key,
+        user_id=user or settings.user,
+    )
+    print_json(answer) if as_json else _print_matches(answer)
+
+
+def preview(
+    pattern: Annotated[str, typer.Argument(help="The pattern's identifier.", metavar="PATTERN_ID")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .wav, .flac, .ogg or .mp3 file to write.")],
+    lake: LakeOption = None,
+    user: Annotated[str | None, typer.Option(help="Who asks: private tracks are for their owner.")] = None,
+) -> None:
+    """Write at most 15 seconds of the section that a pattern was folded from."""
+    from flows.search import write_preview
+
+    settings = read_settings(lake)
+    seconds = write_preview(pattern, output, settings, user or settings.user)
+    notes.print(f"{output}: {seconds:.1f} s")
+
+
+def midi(
+    pattern: Annotated[str, typer.Argument(help="The pattern's identifier.", metavar="PATTERN_ID")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .mid file to write.")],
+    lake: LakeOption = None,
+    user: Annotated[str | None, typer.Option(help="Who asks: private tracks are for their owner.")] = None,
+) -> None:
+    """Write the MIDI file of a pattern, as it was played."""
+    from flows.search import write_midi
+
+    settings = read_settings(lake)
+    write_midi(pattern, output, settings, user or settings.user)
+    notes.print(f"{output}")
+
+
+def plot(
+    track: Annotated[str, typer.Argument(help="The track's identifier.", metavar="TRACK_ID")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png, .svg or .pdf file to write.")],
+    lake: LakeOption = None,
+) -> None:
+    """Draw a track: its sections, its hits, and a few bars of it."""
+    from catalog.plot import plot_track
+    from flows.search import read_id
+
+    with open_reader(read_settings(lake)) as connection:
+        plot_track(connection, read_id(track), output)
+    notes.print(f"{output}")
+
+
+def _check_instrument(instrument: str) -> None:
+    if instrument != "drums":
+        refuse(f"There are no patterns of {instrument} yet: only drums.")
+
+
+def _read_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        refuse(f"The tempo range {text} is not of the form 80:140.")
+    return low, high
+
+
+def _print_matches(answer: dict) -> None:
+    rows = [
+        [
+            f"{section['similarity_score']:.3f}",
+            section.get("title") or "",
+            section.get("artist") or "",
+            section["section"],
+            "" if section["tempo"] is None else f"{section['tempo']:.1f}",
+            section["key"] or "",
+            section["genre"] or "",
+            section["pattern_id"],
+        ]
+        for song in answer["results"]
+        for section in song["sections"]
+    ]
+    print_rows(["similarity", "title", "artist", "section", "bpm", "key", "genre", "pattern"], rows)
+    notes.print(f"{answer['total_matches']} matches in {len(answer['results'])} songs")

@@ -1,0 +1,87 @@
+"""Asking: the lake by SQL, its tables, the models, and how everything stands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table as Grid
+
+from flows.commands.console import (
+    Format,
+    JsonOption,
+    LakeOption,
+    open_reader,
+    out,
+    print_json,
+    print_rows,
+    read_settings,
+)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help='Such as "SELECT title, tempo_bpm FROM tracks".', metavar="QUERY")],
+    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TABLE,
+    lake: LakeOption = None,
+    snapshot: Annotated[int | None, typer.Option(min=0, help="Read the lake as it was at this snapshot.")] = None,
+) -> None:
+    """Ask the lake a question. It is opened read-only."""
+    from catalog.lake import read_arrow
+
+    with open_reader(read_settings(lake), snapshot) as connection:
+        answer = read_arrow(connection, query)
+    if form is Format.JSON:
+        print_json(answer.to_pylist())
+    elif form is Format.CSV:
+        answer.to_pandas().to_csv(sys.stdout, index=False)
+    else:
+        columns = [column.to_pylist() for column in answer.columns]
+        print_rows(answer.column_names, [list(row) for row in zip(*columns, strict=True)])
+
+
+def tables(as_json: JsonOption = False) -> None:
+    """Explain every table and column: the data dictionary."""
+    from rich.markdown import Markdown
+
+    from catalog.tables import TABLES, write_dictionary
+
+    if as_json:
+        print_json(
+            {table.name: {field.name: [field.sql_type, field.meaning] for field in table.fields} for table in TABLES}
+        )
+    else:
+        out.print(Markdown(write_dictionary()))
+
+
+def models(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """List the models: which are here, where they come from, their licences and hashes."""
+    from tasks.models.registry import list_models
+
+    found = list_models(Path(read_settings(lake).track_params().model_path))
+    if as_json:
+        print_json([vars(model) for model in found])
+        return
+    for model in found:
+        out.print(f"[bold]{model.name}[/bold] ({model.stage}): {'installed' if model.path else 'not installed'}")
+        out.print(f"  source {model.source}, licence {model.licence}", highlight=False, soft_wrap=True)
+        if model.path:
+            out.print(f"  {model.path}\n  sha256 {model.sha256}", highlight=False, soft_wrap=True)
+        else:
+            out.print(model.how_to_install, highlight=False, markup=False, soft_wrap=True)
+
+
+def status(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Say how things stand: lake, Prefect, Dask, models, index and the last runs."""
+    from flows.status import read_status
+
+    health = read_status(read_settings(lake))
+    if as_json:
+        print_json(health)
+        return
+    grid = Grid(title="Health", show_header=False)
+    for name, value in health.items():
+        if name != "runs":
+            grid.add_row(name, str(value))
+    out.print(grid)
+    if health["runs"]:
+        print_rows(list(health["runs"][0]), [list(run.values()) for run in health["runs"]])

@@ -1,0 +1,140 @@
+"""The runs: bringing folders into the lake, and what is done every night."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table as Grid
+
+from flows.commands.console import (
+    JsonOption,
+    LakeOption,
+    Stems,
+    bad_settings,
+    check_models,
+    notes,
+    open_reader,
+    out,
+    print_json,
+    print_rows,
+    read_settings,
+    refuse,
+)
+
+
+def ingest(
+    sources: Annotated[list[Path], typer.Argument(help="Folders to walk and files to take.", metavar="SRC…")],
+    lake: LakeOption = None,
+    corpus: Annotated[str | None, typer.Option(help="Name of the corpus; by default the folder's.")] = None,
+    stems: Annotated[
+        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
+    ] = None,
+    force: Annotated[str | None, typer.Option(help="Run a stage again for every track; all for everything.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring folders of audio into the lake. What is known and unchanged is left alone."""
+    from flows.settings import Settings
+    from tasks.track import stage_versions
+
+    chosen = {"lake": lake, "stems": stems and stems.value, "workers": workers, "dask": dask}
+    with bad_settings():
+        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    if workers and dask:
+        refuse("Choose --workers or --dask: a running cluster has its own workers.")
+    versions = stage_versions(settings.track_params())
+    if force is not None and force != "all" and force not in versions:
+        refuse(f"There is no stage {force}: choose all, {', '.join(versions)}.")
+    for source in sources:
+        if not source.exists():
+            refuse(f"There is no file or folder {source}.")
+    check_models(settings)
+    if dry_run:
+        _print_plan(settings, sources, corpus, force, as_json)
+        return
+    _check_cluster(settings)
+    from flows.ingest import ingest as ingest_flow
+
+    summary = ingest_flow(
+        sources=[str(source) for source in sources],
+        corpus=corpus,
+        lake=str(settings.lake),
+        stems=settings.stems,
+        workers=workers,
+        dask=dask,
+        force=force,
+        show_bar=notes.is_terminal and not as_json,
+    )
+    if as_json:
+        print_json(summary)
+    else:
+        _print_ingest(summary, settings.lake)
+
+
+def nightly(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Group duplicates, rebuild the index and the similarity table, and tidy the lake."""
+    from flows.nightly import nightly as nightly_flow
+
+    settings = read_settings(lake)
+    open_reader(settings).close()
+    summary = nightly_flow(lake=str(settings.lake))
+    if as_json:
+        print_json(summary)
+        return
+    rows = [[name.replace("_", " "), value] for name, value in summary.items() if name != "indexes"]
+    rows += [[f"index of {index['instrument_type']}", index["index_version"]] for index in summary["indexes"]]
+    print_rows(["nightly", str(settings.lake)], rows)
+
+
+def _check_cluster(settings) -> None:
+    """Refuse a scheduler that does not answer before any work starts."""
+    if settings.dask:
+        from flows.cluster import open_cluster
+
+        try:
+            with open_cluster(settings):
+                pass
+        except (OSError, ValueError) as error:
+            refuse(f"No Dask scheduler answers at {settings.dask}: {str(error).splitlines()[0]}")
+
+
+def _print_plan(settings, sources: list[Path], corpus: str | None, force: str | None, as_json: bool) -> None:
+    from catalog.errors import LakeNotFound
+    from tasks.plan import make_plan
+    from tasks.track import stage_versions
+
+    try:
+        connection = open_reader(settings)
+    except LakeNotFound:
+        connection = None
+    versions = stage_versions(settings.track_params())
+    plan = make_plan(sources, corpus, connection, versions, force, settings.retry_params())
+    counts = {
+        "files seen": plan.seen,
+        "to analyse": len(plan.jobs),
+        "unchanged": plan.unchanged,
+        "duplicates": len(plan.duplicates) + sum(len(job.copies) for job in plan.jobs),
+        "unreadable": len(plan.faults),
+        "given up before": len(plan.left_alone),
+        "ignored": plan.ignored,
+        "gone from the sources": len(plan.missing),
+    }
+    if as_json:
+        print_json(counts)
+    else:
+        print_rows(["dry run", "files"], [[name, count] for name, count in counts.items()])
+
+
+def _print_ingest(summary: dict, lake: Path) -> None:
+    grid = Grid(title=f"Ingest into {lake}", title_justify="left")
+    for name in ("seen", "new", "unchanged", "duplicate", "rejected", "failed"):
+        grid.add_column(name, justify="right")
+    grid.add_row(*(str(summary[f"files_{name.header}"]) for name in grid.columns))
+    out.print(grid)
+    notes.print("seen = new + unchanged + duplicate + rejected + failed", style="dim")
+    for reject in summary["rejects"]:
+        notes.print(f"{reject['reason']}: {reject['uri']}: {reject['message']}", style="yellow", markup=False)

@@ -1,0 +1,71 @@
+"""Upkeep: removing traces, compacting and verifying the lake."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.commands.console import (
+    JsonOption,
+    LakeOption,
+    notes,
+    open_reader,
+    open_writer,
+    print_json,
+    print_rows,
+    read_settings,
+    refuse,
+)
+
+
+def purge(
+    track: Annotated[list[str] | None, typer.Option(help="A track's identifier; may be given several times.")] = None,
+    user: Annotated[str | None, typer.Option(help="Every track of this owner.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    lake: LakeOption = None,
+) -> None:
+    """Remove every trace of tracks: rows, stems, MIDI, index entries and old snapshots. Cannot be undone."""
+    if bool(track) == bool(user):
+        refuse("Say whose traces: --track ID or --user ID.")
+    settings = read_settings(lake)
+    with open_reader(settings) as connection:
+        ids = track or [
+            row[0]
+            for row in connection.execute(
+                "SELECT track_id::VARCHAR FROM tracks WHERE user_id = ? ORDER BY ALL", [user]
+            ).fetchall()
+        ]
+    if not ids:
+        refuse(f"The lake holds no track of user {user}.")
+    if not yes:
+        typer.confirm(f"Remove {len(ids)} tracks for good?", abort=True, err=True)
+    with open_writer(settings) as opened:
+        removed = opened.purge_tracks(ids)
+    print_rows(["removed from", "count"], [[name, count] for name, count in removed.items() if count])
+
+
+def compact(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Merge small files, drop deleted rows, and forget snapshots older than a week."""
+    settings = read_settings(lake)
+    open_reader(settings).close()
+    with open_writer(settings) as opened:
+        done = opened.compact()
+    print_json(done) if as_json else print_rows(
+        ["what", "count"], [[name.replace("_", " "), n] for name, n in done.items()]
+    )
+
+
+def verify(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Check every committed file against its recorded hash and row count, and every reference between tables."""
+    settings = read_settings(lake)
+    open_reader(settings).close()
+    with open_writer(settings) as opened:
+        problems = opened.verify()
+    if as_json:
+        print_json({"problems": problems})
+    else:
+        for problem in problems:
+            notes.print(problem, style="red", markup=False)
+        notes.print(f"{len(problems)} problems." if problems else "All files and references are sound.")
+    if problems:
+        sys.exit(1)
