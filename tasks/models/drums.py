@@ -3,6 +3,7 @@
 From spectrograms to hits; peak picking and the names of the instruments are in tasks/music/drums.py.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, drop_stray_hits, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
-from tasks.music.signals import LogMel
+from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
 BACKEND = "drumnet-1"
 VERSION = f"{BACKEND}+{PEAKS_VERSION}"
@@ -39,6 +40,7 @@ class DrumTranscriber:
     Attributes:
         classes: The names of the rows of the activations.
         params: The thresholds of `INSTRUMENTS`, which came with the weights.
+        context_frames: What the network sees on either side of a frame.
     """
 
     def __init__(self, session) -> None:
@@ -47,7 +49,7 @@ class DrumTranscriber:
         self.classes = tuple(metadata["instruments"].split(","))
         thresholds = dict(zip(self.classes, map(float, metadata["thresholds"].split(",")), strict=True))
         self.params = PeakParams(tuple(thresholds[name] for name in INSTRUMENTS))
-        self._context_frames = int(metadata["context_frames"])
+        self.context_frames = int(metadata["context_frames"])
 
     def transcribe(self, mixture: LogMel, drums: LogMel | None = None) -> Hits:
         """Find the hits of a track.
@@ -62,29 +64,57 @@ class DrumTranscriber:
         Raises:
             ValueError: The two spectrograms differ in length.
         """
-        drums = mixture if drums is None else drums
-        if drums.frames != mixture.frames:
-            raise ValueError(f"The drum stem has {drums.frames} frames and the mixture {mixture.frames}.")
-        rows = [self.classes.index(name) for name in INSTRUMENTS]
-        activations, velocities = (output[rows] for output in self.activate(mixture.values, drums.values))
-        hits = pick_hits(activations, velocities, INSTRUMENTS, self.params, mixture.hop_s)
-        return drop_stray_hits(hits, mixture.duration_s)
+        stream = self.stream()
+        stream.push(mixture, mixture if drums is None else drums)
+        return stream.finish()
 
-    def activate(self, mixture: np.ndarray, drums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run the network in pieces that overlap by what a frame sees on either side, so that no border shows.
+    def stream(self) -> "DrumStream":
+        """A fresh stream for one track."""
+        return DrumStream(self)
 
-        Args:
-            mixture, drums: float32 (bands, frames).
+    def activate(self, piece: Piece) -> np.ndarray:
+        """Run the network on a piece of both spectrograms, (2, bands, frames).
 
         Returns:
-            Activations and velocities, float32 (classes, frames), 0 to 1.
+            Activations and velocities of the piece without what surrounds it, float32 (2, classes, frames), 0 to 1.
         """
-        frames, context = mixture.shape[1], self._context_frames
-        outputs = np.zeros((2, len(self.classes), frames), np.float32)
-        for start in range(0, frames, PIECE_FRAMES):
-            end = min(frames, start + PIECE_FRAMES)
-            first, last = max(0, start - context), min(frames, end + context)
-            piece = np.stack([mixture[:, first:last].T, drums[:, first:last].T])[None]
-            results = self._session.run(["activations", "velocities"], {"log_mel": np.ascontiguousarray(piece)})
-            outputs[:, :, start:end] = np.stack(results)[:, :, start - first : end - first]
-        return outputs[0], outputs[1]
+        log_mel = np.ascontiguousarray(piece.values.transpose(0, 2, 1)[None])
+        outputs = self._session.run(["activations", "velocities"], {"log_mel": log_mel})
+        return np.stack(outputs)[:, :, piece.start : piece.end]
+
+
+class DrumStream:
+    """Transcribes a track whose spectrograms arrive in parts; the hits are those of the whole."""
+
+    def __init__(self, transcriber: DrumTranscriber) -> None:
+        self._transcriber = transcriber
+        self._rows = [transcriber.classes.index(name) for name in INSTRUMENTS]
+        # Pieces overlap by what a frame sees on either side, so that no border shows.
+        self._pieces = PieceStream(PIECE_FRAMES, transcriber.context_frames)
+        self._waiting = [np.zeros((MEL_BANDS, 0), np.float32)] * 2
+        self._outputs = [np.zeros((2, len(INSTRUMENTS), 0), np.float32)]
+
+    def push(self, mixture: LogMel, drums: LogMel) -> None:
+        """Take the next frames of both; one of them may run ahead."""
+        arrived = zip(self._waiting, (mixture.values, drums.values), strict=True)
+        both = [np.concatenate(parts, axis=1) for parts in arrived]
+        frames = min(values.shape[1] for values in both)
+        self._waiting = [values[:, frames:].copy() for values in both]
+        self._take(self._pieces.push(np.stack([values[:, :frames] for values in both])))
+
+    def finish(self) -> Hits:
+        """The hits of everything pushed; the stream is spent.
+
+        Raises:
+            ValueError: The two spectrograms differ in length.
+        """
+        ahead, behind = (values.shape[1] for values in self._waiting)
+        if ahead or behind:
+            raise ValueError(f"The mixture has {ahead} frames and the drum stem {behind} that the other has not.")
+        self._take(self._pieces.finish())
+        activations, velocities = np.concatenate(self._outputs, axis=2)
+        hits = pick_hits(activations, velocities, INSTRUMENTS, self._transcriber.params, HOP_S)
+        return drop_stray_hits(hits, activations.shape[1] * HOP_S)
+
+    def _take(self, pieces: Iterable[Piece]) -> None:
+        self._outputs += [self._transcriber.activate(piece)[:, self._rows] for piece in pieces]

@@ -4,6 +4,7 @@ A small temporal convolutional network of our own. tasks/models/training/train_p
 and says from what; tasks/music/beats.py decides what follows from what it hears.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 from tasks.music import beats
 from tasks.music.beats import BeatParams, Pulse, Rhythm, blend_pulses, track_beats
 from tasks.music.meter import METERS
-from tasks.music.signals import HOP_S, MEL_BANDS, LogMel
+from tasks.music.onsets import compute_flux
+from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
 BACKEND = "pulse-tcn-1"
 VERSION = f"{BACKEND}+{beats.VERSION}"
@@ -33,12 +35,20 @@ def hear_rhythm(mixture: LogMel, drums: LogMel | None = None, params: BeatParams
     Returns:
         The rhythm; without beats for silence, noise, speech and anything shorter than a few beats.
     """
-    pulse = hear_pulse(mixture)
-    if drums is None:
-        return track_beats(pulse, mixture, params)
-    if drums.values.any():
-        pulse = blend_pulses(pulse, hear_pulse(drums), params.drums_weight)
-    return track_beats(pulse, drums, params)
+    drum_pulse = None if drums is None else hear_pulse(drums)
+    return combine_pulses(hear_pulse(mixture), drum_pulse, compute_flux(mixture if drums is None else drums), params)
+
+
+def combine_pulses(mixture: Pulse, drums: Pulse | None, flux: np.ndarray, params: BeatParams = BeatParams()) -> Rhythm:
+    """The rhythm of a mixture and, where there is one, its drum stem; a silent stem has no say.
+
+    Args:
+        mixture, drums: What the network heard in each; they have the same frames.
+        flux: Of the drums, or of the mixture without them; float32 (frames,) at HOP_S.
+        params: The models.
+    """
+    heard = mixture if drums is None or not flux.any() else blend_pulses(mixture, drums, params.drums_weight)
+    return track_beats(heard, flux, params)
 
 
 def hear_pulse(mel: LogMel) -> Pulse:
@@ -52,18 +62,34 @@ def hear_pulse(mel: LogMel) -> Pulse:
     """
     if abs(mel.hop_s - HOP_S) > 1e-9:
         raise ValueError(f"The pulse network is trained on frames every {HOP_S} s; these come every {mel.hop_s} s.")
-    network = _load_network()
-    parts = [np.zeros((2 + len(METERS), 0), np.float32)]
-    for start in range(0, mel.frames, _CHUNK_FRAMES):
-        stop = min(start + _CHUNK_FRAMES, mel.frames)
-        first = max(0, start - _CONTEXT_FRAMES)
-        heard = mel.values[None, :, first : stop + _CONTEXT_FRAMES]
-        logits = network.run(None, {"mel": np.ascontiguousarray(heard, np.float32)})[0][0]
-        parts.append(logits[:, (start - first) // 2 : (stop - first + 1) // 2])
-    logits = np.concatenate(parts, axis=1)
-    beat, downbeat = 1.0 / (1.0 + np.exp(-logits[:2]))
-    meter = np.exp(logits[2:] - logits[2:].max(axis=0, keepdims=True))
-    return Pulse(beat, downbeat, meter / meter.sum(axis=0, keepdims=True))
+    stream = PulseStream()
+    stream.push(mel)
+    return stream.finish()
+
+
+class PulseStream:
+    """Runs the network over a spectrogram that arrives in parts; what it hears is that of the whole."""
+
+    def __init__(self) -> None:
+        self._pieces = PieceStream(_CHUNK_FRAMES, _CONTEXT_FRAMES)
+        self._logits = [np.zeros((2 + len(METERS), 0), np.float32)]
+
+    def push(self, mel: LogMel) -> None:
+        """Take frames at HOP_S."""
+        self._hear(self._pieces.push(mel.values))
+
+    def finish(self) -> Pulse:
+        """One frame for every two of the spectrogram; the stream is spent."""
+        self._hear(self._pieces.finish())
+        logits = np.concatenate(self._logits, axis=1)
+        beat, downbeat = 1.0 / (1.0 + np.exp(-logits[:2]))
+        meter = np.exp(logits[2:] - logits[2:].max(axis=0, keepdims=True))
+        return Pulse(beat, downbeat, meter / meter.sum(axis=0, keepdims=True))
+
+    def _hear(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            logits = _load_network().run(None, {"mel": np.ascontiguousarray(piece.values[None], np.float32)})[0][0]
+            self._logits.append(logits[:, piece.start // 2 : (piece.end + 1) // 2])
 
 
 @lru_cache(maxsize=1)

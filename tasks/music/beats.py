@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tasks.music.meter import Bars, MeterParams, find_bars
-from tasks.music.onsets import compute_flux
-from tasks.music.signals import LogMel
+from tasks.music.signals import HOP_S
 
 VERSION = "beat-readings-1"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
@@ -131,12 +130,12 @@ def no_pulse() -> Rhythm:
     return Rhythm(np.zeros(0), np.zeros(0, np.int64))
 
 
-def track_beats(pulse: Pulse, sound: LogMel, params: BeatParams = BeatParams()) -> Rhythm:
+def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams()) -> Rhythm:
     """Find the beats, the bars and the tempo in what the network heard.
 
     Args:
         pulse: Of the whole track.
-        sound: The spectrogram in which the swing is measured: of the drums, or of the mixture.
+        flux: float32 (frames,) at HOP_S, in which the swing is measured: of the drums, or of the mixture.
         params: The models.
 
     Returns:
@@ -162,7 +161,7 @@ def track_beats(pulse: Pulse, sound: LogMel, params: BeatParams = BeatParams()) 
         tempo_alternative_confidence=float(certainty * probability[others[0]]) if others else 0.0,
         time_signature=reading.bars.time_signature,
         time_signature_confidence=float(certainty * reading.bars.confidence),
-        swing_ratio=_swing_of(reading, sound),
+        swing_ratio=_swing_of(reading, flux),
     )
 
 
@@ -288,13 +287,13 @@ def regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
     return float(60.0 / np.median(windows @ index / (index @ index)))
 
 
-def measure_swing(mel: LogMel, time_s: np.ndarray) -> float | None:
+def measure_swing(flux: np.ndarray, time_s: np.ndarray) -> float | None:
     """Where between two beats the off-beat falls, as the ratio of the parts before and after it.
 
     The flux is folded onto the beat; the off-beat is its centre of mass around its peak in the middle of the beat.
 
     Args:
-        mel: The spectrogram of the drums or of the mixture.
+        flux: Of the drums or of the mixture, float32 (frames,) at HOP_S.
         time_s: float (beats,), ascending.
 
     Returns:
@@ -305,8 +304,7 @@ def measure_swing(mel: LogMel, time_s: np.ndarray) -> float | None:
     steps = 48
     phase = np.arange(steps) / steps
     at_s = time_s[:-1, None] + phase * np.diff(time_s)[:, None]
-    flux = compute_flux(mel)
-    folded = flux[np.clip(np.round(at_s / mel.hop_s).astype(int), 0, len(flux) - 1)].mean(axis=0)
+    folded = flux[np.clip(np.round(at_s / HOP_S).astype(int), 0, len(flux) - 1)].mean(axis=0)
     folded = folded - np.median(folded)
     middle = np.flatnonzero((phase >= 0.4) & (phase <= 0.75))
     peak = middle[folded[middle].argmax()]
@@ -330,9 +328,9 @@ def blend_pulses(mixture: Pulse, drums: Pulse, weight: float) -> Pulse:
     )
 
 
-def _swing_of(reading: Reading, mel: LogMel) -> float | None:
+def _swing_of(reading: Reading, flux: np.ndarray) -> float | None:
     """Beats in 6/8 have no halves and those of 7/8 are not divided."""
-    return None if reading.bars.time_signature in ("6/8", "7/8") else measure_swing(mel, reading.time_s)
+    return None if reading.bars.time_signature in ("6/8", "7/8") else measure_swing(flux, reading.time_s)
 
 
 def _share_near(curve: np.ndarray, frames: np.ndarray, reach: int = 2) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.music.signals import LogMel, MelStream
+from tasks.music.signals import MEL_BANDS, LogMel
 
 VERSION = "superflux-2"
 PIECE_FRAMES = 6_000  # a minute
@@ -84,34 +84,35 @@ def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
 
 @dataclass
 class OnsetStream:
-    """Finds the onsets of blocks of audio, keeping no more than a piece of the spectrogram.
+    """Finds the onsets in a spectrogram that arrives in parts, keeping no more than a piece of it.
 
-    They are those that `detect_onsets` finds in the spectrogram of the whole.
+    They are those that `detect_onsets` finds in the whole.
     """
 
     params: OnsetParams = field(default_factory=OnsetParams)
-    _mel: MelStream = field(default_factory=MelStream)
-    _kept: LogMel | None = field(default=None, init=False)
+    _waiting: list[np.ndarray] = field(default_factory=list, init=False)
+    _kept: np.ndarray = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32), init=False)
     _first_frame: int = field(default=0, init=False)
     _settled_frame: int = field(default=0, init=False)
     _found: list[Onsets] = field(default_factory=list, init=False)
 
-    def push(self, block: np.ndarray) -> None:
-        """Take float32 samples (channels, n)."""
-        self._mel.push(block)
-        if self._mel.waiting_frames >= PIECE_FRAMES:
-            self._settle(self._mel.drain(), SETTLED_FRAMES)
+    def push(self, mel: LogMel) -> None:
+        """Take frames at HOP_S."""
+        self._waiting.append(mel.values)
+        if sum(values.shape[1] for values in self._waiting) >= PIECE_FRAMES:
+            self._settle(SETTLED_FRAMES)
 
     def finish(self) -> Onsets:
         """The onsets of everything pushed; the stream is spent."""
-        self._settle(self._mel.finish(), 0)
+        self._settle(0)
         times, strengths = zip(*((found.time_s, found.strength) for found in self._found), strict=True)
         return Onsets(np.concatenate(times), np.concatenate(strengths))
 
-    def _settle(self, new: LogMel, margin_frames: int) -> None:
+    def _settle(self, margin_frames: int) -> None:
         """Keep the onsets that lie before the last frames, which what follows may still change."""
-        values = new.values if self._kept is None else np.concatenate([self._kept.values, new.values], axis=1)
-        mel = LogMel(values, new.hop_s)
+        values = np.concatenate([self._kept, *self._waiting], axis=1)
+        self._waiting.clear()
+        mel = LogMel(values)
         end_frame = self._first_frame + mel.frames
         until_frame = end_frame - margin_frames
         found = detect_onsets(mel, self.params)
@@ -121,8 +122,29 @@ class OnsetStream:
         self._found.append(Onsets(time_s[inside], found.strength[inside]))
         self._settled_frame = until_frame
         kept_from = max(self._first_frame, until_frame - SETTLED_FRAMES)
-        self._kept = LogMel(values[:, kept_from - self._first_frame :].copy(), mel.hop_s)
+        self._kept = values[:, kept_from - self._first_frame :].copy()
         self._first_frame = kept_from
+
+
+@dataclass
+class FluxStream:
+    """The flux of a spectrogram that arrives in parts: that which `compute_flux` finds in the whole."""
+
+    params: OnsetParams = field(default_factory=OnsetParams)
+    _before: np.ndarray | None = field(default=None, init=False)
+    _parts: list[np.ndarray] = field(default_factory=list, init=False)
+
+    def push(self, mel: LogMel) -> None:
+        """Take frames at HOP_S."""
+        lag = max(1, round(self.params.lag_s / mel.hop_s))
+        before = np.zeros((MEL_BANDS, lag), np.float32) if self._before is None else self._before
+        values = np.concatenate([before, mel.values], axis=1)
+        self._parts.append(_rise(values, lag, self.params.vibrato_bands))
+        self._before = values[:, -lag:]
+
+    def finish(self) -> np.ndarray:
+        """float32 (frames,)."""
+        return np.concatenate([np.zeros(0, np.float32), *self._parts])
 
 
 def compute_flux(mel: LogMel, params: OnsetParams = OnsetParams()) -> np.ndarray:
@@ -135,15 +157,16 @@ def compute_flux(mel: LogMel, params: OnsetParams = OnsetParams()) -> np.ndarray
         values = mel.values[:, max(0, start - lag) : stop]
         if start == 0:  # before the track there was silence
             values = np.pad(values, ((0, 0), (lag, 0)))
-        rise = values[:, lag:] - _widen(values, params.vibrato_bands)[:, :-lag]
-        flux[start:stop] = np.maximum(rise, 0.0).mean(axis=0)
+        flux[start:stop] = _rise(values, lag, params.vibrato_bands)
     return flux
 
 
-def _widen(values: np.ndarray, bands: int) -> np.ndarray:
+def _rise(values: np.ndarray, lag: int, vibrato_bands: int) -> np.ndarray:
+    """Mean rise of each frame but the first `lag` against the widened one `lag` frames before it."""
     from scipy.ndimage import maximum_filter1d
 
-    return maximum_filter1d(values, bands, axis=0, mode="nearest")
+    widened = maximum_filter1d(values[:, :-lag], vibrato_bands, axis=0, mode="nearest")
+    return np.maximum(values[:, lag:] - widened, 0.0).mean(axis=0)
 
 
 def _pick_peaks(flux: np.ndarray, hop_s: float, params: OnsetParams) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from tasks.music.key import Chroma
 from tasks.music.signals import LogMel
 
-VERSION = "novelty-regularity-1"
+VERSION = "novelty-regularity-2"
 LABELS = ("intro", "verse", "chorus", "bridge", "outro", "other")
 MIN_DISTANCE = 0.5  # units of one steady noise differ by 0.15, of the plainest song by 0.55
 MIN_CONTRAST = 0.05  # a steady noise reaches 0.03, songs with sections 0.15 and more
@@ -69,7 +69,7 @@ def detect_sections(
     """Cut a track into sections and name them.
 
     Args:
-        mixture: Of the whole track.
+        mixture: Of the whole track, at any hop up to a tenth of a second.
         chroma: Of the whole track.
         beat_times_s: float (beats,); may be empty.
         beat_in_bar: int (beats,), 1 on the downbeat.

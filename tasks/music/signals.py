@@ -1,9 +1,11 @@
 """Signals and the spectrogram that the stations share. Decoding is in tasks/audio.py, decisions in the other modules.
 
-Every station reads `LogMel` frames, never samples, so a track of any length passes through in blocks: `MelStream` takes
-the blocks as they are decoded and gives the same frames as one pass over the whole signal.
+Every station reads `LogMel` frames, never samples, so a track of any length passes through in blocks. `MelStream` takes
+the blocks as they are decoded and gives the same frames as one pass over the whole signal; `PieceStream` hands frames to
+a network with what surrounds them; `PoolStream` keeps a coarse spectrogram of the whole.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -16,6 +18,7 @@ HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ  # 10 ms exactly
 MEL_BANDS = 80
 MEL_FMIN_HZ = 27.5
 MEL_FMAX_HZ = 16_000.0
+POOLED_FRAMES = 10  # of a coarse spectrogram: tenths of a second, 12 MB an hour
 LOG_GAIN = 1_000.0  # log10(1 + LOG_GAIN · magnitude): keeps soft hits, flattens the noise floor of 16-bit audio
 
 
@@ -140,16 +143,78 @@ class MelStream:
         parts, self._parts = self._parts, []
         return LogMel(np.concatenate([np.zeros((MEL_BANDS, 0), np.float32), *parts], axis=1))
 
-    @property
-    def waiting_frames(self) -> int:
-        """Frames that are complete and not yet drained."""
-        return sum(part.shape[1] for part in self._parts)
-
     def _take(self, frames: np.ndarray) -> None:
         if len(frames):
             window = _hann(frames.shape[1])
             magnitude = np.abs(_rfft(frames * window)) * np.float32(2.0 / window.sum())
             self._parts.append(np.log10(1.0 + LOG_GAIN * (mel_filterbank() @ magnitude.T)).astype(np.float32))
+
+
+@dataclass
+class PieceStream:
+    """Cuts a stream of frames into pieces, each with the frames around it that a network looks at.
+
+    The pieces lie where they would lie in the whole, however the frames arrive; one piece is in memory at a time.
+
+    Attributes:
+        piece_frames: Length of all pieces but the last.
+        context_frames: Frames before and after a piece, fewer at the ends of the signal.
+    """
+
+    piece_frames: int
+    context_frames: int
+    _kept: np.ndarray | None = field(default=None, init=False)
+    _before: int = field(default=0, init=False)
+
+    def push(self, values: np.ndarray) -> Iterator["Piece"]:
+        """Take frames (…, n); give the pieces whose surroundings are complete."""
+        self._kept = values if self._kept is None else np.concatenate([self._kept, values], axis=-1)
+        while self._kept.shape[-1] - self._before >= self.piece_frames + self.context_frames:
+            yield self._cut(self.piece_frames)
+
+    def finish(self) -> Iterator["Piece"]:
+        """Give what is left, if anything."""
+        while self._kept is not None and (left := self._kept.shape[-1] - self._before) > 0:
+            yield self._cut(min(left, self.piece_frames))
+
+    def _cut(self, frames: int) -> "Piece":
+        end = self._before + frames
+        piece = Piece(self._kept[..., : end + self.context_frames], self._before, end)
+        before = min(end, self.context_frames)
+        self._kept, self._before = self._kept[..., end - before :].copy(), before
+        return piece
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames (…, n), of which those from `start` to `end` are the piece and the others surround it."""
+
+    values: np.ndarray
+    start: int
+    end: int
+
+
+@dataclass
+class PoolStream:
+    """Averages groups of frames: a spectrogram coarse enough to be kept of a whole track."""
+
+    pooled_frames: int = POOLED_FRAMES
+    _rest: np.ndarray = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32), init=False)
+    _parts: list[np.ndarray] = field(default_factory=list, init=False)
+
+    def push(self, mel: LogMel) -> None:
+        """Take frames at HOP_S."""
+        values = np.concatenate([self._rest, mel.values], axis=1)
+        whole = values.shape[1] // self.pooled_frames * self.pooled_frames
+        self._parts.append(values[:, :whole].reshape(MEL_BANDS, -1, self.pooled_frames).mean(axis=2))
+        self._rest = values[:, whole:]
+
+    def finish(self) -> LogMel:
+        """The mean of each group, the last one of what is left; hop_s is that of the groups."""
+        parts = [*self._parts, self._rest.mean(axis=1, keepdims=True)] if self._rest.shape[1] else self._parts
+        return LogMel(
+            np.concatenate([np.zeros((MEL_BANDS, 0), np.float32), *parts], axis=1), HOP_S * self.pooled_frames
+        )
 
 
 def compute_log_mel(signal: Signal) -> LogMel:

@@ -15,7 +15,7 @@ from tasks.audio import read_audio
 from tasks.models.pulse import hear_rhythm
 from tasks.music.key import ChromaStream, detect_key
 from tasks.music.sections import detect_sections
-from tasks.music.signals import MelStream
+from tasks.music.signals import MelStream, PoolStream
 
 
 def run(eval_path: Path) -> dict:
@@ -73,9 +73,10 @@ def hear_sections(path: Path) -> list[dict]:
     mel, chroma = MelStream(), ChromaStream()
     mel.push(signal.samples)
     chroma.push(signal.samples)
-    mixture = mel.finish()
+    mixture, spectrum = mel.finish(), PoolStream()
+    spectrum.push(mixture)
     rhythm = hear_rhythm(mixture)
-    found = detect_sections(mixture, chroma.finish(), rhythm.time_s, rhythm.beat_in_bar, signal.duration_s)
+    found = detect_sections(spectrum.finish(), chroma.finish(), rhythm.time_s, rhythm.beat_in_bar, signal.duration_s)
     return [
         {"start": float(start_s), "end": float(end_s), "label": str(label)}
         for start_s, end_s, label in zip(found.start_s, found.end_s, found.section_label, strict=True)

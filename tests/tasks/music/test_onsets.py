@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.music.onsets import OnsetParams, OnsetStream, compute_flux, detect_onsets
+from tasks.music.onsets import FluxStream, OnsetParams, OnsetStream, compute_flux, detect_onsets
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, Signal, compute_log_mel
 
 
@@ -126,13 +126,23 @@ def test_a_stream_finds_what_the_whole_has():
         start = int(time_s * SAMPLE_RATE_HZ)
         hit = random.standard_normal(4_000) * np.exp(-np.arange(4_000) / 800) * random.uniform(0.02, 0.5)
         samples[0, start : start + 4_000] += hit.astype(np.float32)
-    stream = OnsetStream()
-    for start in range(0, samples.shape[1], 441_000):
-        stream.push(samples[:, start : start + 441_000])
-    found, whole = stream.finish(), detect_onsets(compute_log_mel(Signal(samples)))
+    mel = compute_log_mel(Signal(samples))
+    found, whole = push_parts(OnsetStream(), mel, 1_000), detect_onsets(mel)
     assert len(whole) > 500
     np.testing.assert_allclose(found.time_s, whole.time_s, atol=1e-6)
     np.testing.assert_allclose(found.strength, whole.strength, atol=1e-5)
+
+
+def push_parts(stream, mel, frames):
+    for start in range(0, mel.frames, frames):
+        stream.push(LogMel(mel.values[:, start : start + frames]))
+    return stream.finish()
+
+
+@pytest.mark.parametrize("frames", [1, 7, 500])
+def test_the_flux_of_parts_is_that_of_the_whole(frames):
+    mel = LogMel(np.random.default_rng(1).random((MEL_BANDS, 300), np.float32))
+    np.testing.assert_allclose(push_parts(FluxStream(), mel, frames), compute_flux(mel), atol=1e-6)
 
 
 def test_a_stream_of_nothing_has_no_onsets():
