@@ -1,8 +1,8 @@
 """Signals and the spectrogram that the stations share. Decoding is in tasks/audio.py, decisions in the other modules.
 
 Every station reads `LogMel` frames, never samples, so a track of any length passes through in blocks. `MelStream` takes
-the blocks as they are decoded and gives the same frames as one pass over the whole signal; `PieceStream` hands frames to
-a network with what surrounds them; `PoolStream` keeps a coarse spectrogram of the whole.
+the blocks as they are decoded and gives the same frames as one pass over the whole signal; `PieceStream` hands frames
+to a network with what surrounds them; `PoolStream` keeps a coarse spectrogram of the whole.
 """
 
 from collections.abc import Iterator
