@@ -2,15 +2,17 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test lint scores bench dictionary clean
+.PHONY: help install demo test lint reference scores bench dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
 	@echo "make demo      ingest data/sample, run nightly, search for a groove"
 	@echo "make test      the linters and all tests"
+	@echo "make reference the separation against Spleeter 2.4.2 itself, in an environment of its own"
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
 	@echo "make clean     remove the environment and the default lake"
@@ -43,6 +45,15 @@ test: install lint
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+reference: install $(SPLEETER)/.installed
+	$(BIN)/pytest tests/tasks/models/test_spleeter_itself.py --spleeter $(SPLEETER)/bin/python
+	$(BIN)/python -m tests.benchmarks.bench_separation $(SPLEETER)/bin/python
+
+$(SPLEETER)/.installed: tests/benchmarks/spleeter_reference/requirements.txt
+	$(PYTHON) -m venv $(SPLEETER)
+	$(SPLEETER)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 scores: install
 	$(BIN)/python -m tests.accuracy $(EVAL)

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("model_path", "MIDIME_MODEL_PATH", "MODEL_PATH"),
         description="Folder of Spleeter checkpoints; the lake's models folder by default.",
     )
+    cache_path: Path | None = Field(
+        None, description="Folder of converted checkpoints; ~/.cache/midime/models by default."
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the networks run.")
 
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes.")
@@ -51,6 +54,7 @@ class Settings(BaseSettings):
             lake=str(self.lake.resolve()),
             stems=0 if self.stems == "none" else int(self.stems),
             model_path=str(self.model_path or self.lake.resolve() / "models"),
+            cache_path=str(self.cache_path.resolve()) if self.cache_path else None,
             device=self.device,
             threads=max(1, (os.cpu_count() or 1) // self.workers),
             max_duration_s=self.max_duration_s,

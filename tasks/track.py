@@ -57,6 +57,7 @@ class TrackParams:
         lake: The lake's folder, where stems are kept; None keeps none.
         stems: Stems to separate: 2, 4 or 5; 0 for none.
         model_path: Folder of checkpoints beside those that are installed.
+        cache_path: Folder of converted checkpoints; in the user's cache by default.
         device: cpu or cuda.
         threads: Threads of the networks.
         max_duration_s: Longest audio that is taken.
@@ -66,6 +67,7 @@ class TrackParams:
     lake: str | None = None
     stems: int = 4
     model_path: str | None = None
+    cache_path: str | None = None
     device: str = "cpu"
     threads: int = 1
     max_duration_s: float = 6 * 3600
@@ -160,8 +162,8 @@ def analyse_file(
     separator = None
     if params.stems:
         with watch.on("separate"):
-            models = Path(params.model_path) if params.model_path else None
-            separator = load_separator(params.stems, models, params.threads, params.device)
+            models, cache = (Path(path) if path else None for path in (params.model_path, params.cache_path))
+            separator = load_separator(params.stems, models, params.threads, params.device, cache)
     with watch.on("drums"):
         transcriber = load_transcriber(params.threads)
     kept = track_id is not None and params.lake is not None

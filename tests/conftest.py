@@ -12,6 +12,10 @@ from catalog.lake import Lake
 RATE_HZ = 44_100
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--spleeter", metavar="PYTHON", help="Interpreter of an environment that has Spleeter 2.4.2.")
+
+
 @pytest.fixture(scope="session")
 def beat_samples() -> np.ndarray:
     """Twelve seconds of a backbeat at 120 bpm, float32 (2, n): kick on 1 and 3, snare on 2 and 4, hi-hat on eighths."""

@@ -29,6 +29,7 @@ BIN_HZ = SAMPLE_RATE_HZ / FRAME_SAMPLES
 WINDOW_COMPENSATION = 2.0 / 3.0  # squared Hann windows at this hop add up to 3/2
 CACHED_FRAMES = 32  # transformed at a time: they stay in the cache of the processor
 CHECKPOINT_NAME = "model"
+DIGEST_BYTES = 32
 OWN_SPLIT = ("vocals", "drums", "bass", "other")
 
 
@@ -307,14 +308,20 @@ def _window() -> np.ndarray:
 
 
 def _load_graph(folder: Path, stems: int, cache_path: Path | None) -> bytes:
-    """The converted checkpoint, from the cache where it is there; a cache that cannot be written is gone without."""
+    """The converted checkpoint, from the cache where it is there and whole; one that cannot be written is gone without.
+
+    A cached file is the ONNX model, then its SHA-256.
+    """
     cache_path = cache_path or Path.home() / ".cache" / "midime" / "models"
-    cached = cache_path / f"spleeter-{stems}stems-{checkpoint_sha256(folder)}-{GRAPH_VERSION}.onnx"
+    cached = cache_path / f"spleeter-{stems}stems-{checkpoint_sha256(folder)}-{GRAPH_VERSION}.graph"
     if cached.exists():
-        return cached.read_bytes()
+        content = cached.read_bytes()
+        graph, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if hashlib.sha256(graph).digest() == digest:
+            return graph
     graph = build_graph(folder / CHECKPOINT_NAME, NETWORKS[stems])
     with suppress(OSError):
-        _write_atomically(cached, graph)
+        _write_atomically(cached, graph + hashlib.sha256(graph).digest())
     return graph
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tasks.models.tensor_bundle import BadCheckpoint, read_tensors
 
-GRAPH_VERSION = 1  # part of the cache key: raise it when the graph of the same checkpoint changes
+GRAPH_VERSION = 2  # part of the cache key: raise it when the graph of the same checkpoint changes
 SEGMENT_FRAMES = 512
 NETWORK_BINS = 1024  # of 2049: the networks see up to 11 kHz
 FILTERS = (16, 32, 64, 128, 256, 512)
@@ -25,6 +25,7 @@ NORMALISATION_EPSILON = 1e-3  # Keras' default, which the checkpoints were train
 MASK_EPSILON = 1e-10
 NORMALISATION_PARTS = ("gamma", "beta", "moving_mean", "moving_variance")  # the order of ONNX's inputs
 SAME_5 = [1, 1, 2, 2]  # TensorFlow's "same" for 5×5 at a stride of 2 over an even length: one zero before, two after
+PHASE_TAPS = ((3, 1), (4, 2, 0))  # of a transposed kernel: those that make even outputs and odd ones, in input order
 OPSET = 17
 IR_VERSION = 9
 
@@ -173,14 +174,37 @@ def _add_unet(graph: _Graph, weights: dict[str, np.ndarray], stem: int, network:
     value = skips.pop()  # the innermost level is neither normalised nor rectified before the decoder
     for level in range(levels):
         name = _numbered("conv2d_transpose", 6 * stem + level)
-        kernel = _kernel(graph, weights, name, (3, 2, 0, 1))
-        value = graph.add("ConvTranspose", value, *kernel, strides=[2, 2], pads=SAME_5)
-        value = _add_activation(graph, value, "Elu" if network.activation == "Elu" else "Relu")
+        value = _add_upsampling(graph, weights, value, name, "Elu" if network.activation == "Elu" else "Relu")
         value = _add_normalisation(graph, weights, value, 12 * stem + levels + level)
         if skips:
             value = graph.add("Concat", skips.pop(), value, axis=1)
     kernel = _kernel(graph, weights, _numbered("conv2d", 7 * stem + levels), (3, 2, 0, 1))
     return graph.add("Conv", value, *kernel, dilations=[2, 2], pads=[3, 3, 3, 3])
+
+
+def _add_upsampling(graph: _Graph, weights: dict[str, np.ndarray], value: str, name: str, activation: str) -> str:
+    """A transposed convolution with a stride of 2, and the activation after it.
+
+    Each output reads only every second tap along each axis, so four small convolutions, one for each parity of row and
+    column, compute what a transposed one does without its scattered writes (an eighth of the network's time); their
+    outputs are interleaved. It does not pay for a single output channel.
+
+    Reference:
+        Shi et al., "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009, 2016.
+    """
+    kernel = weights[f"{name}/kernel"]
+    if kernel.shape[2] == 1:
+        taps = _kernel(graph, weights, name, (3, 2, 0, 1))
+        return _add_activation(graph, graph.add("ConvTranspose", value, *taps, strides=[2, 2], pads=SAME_5), activation)
+    bias = graph.constant(weights[f"{name}/bias"])
+    phases = []
+    for rows in PHASE_TAPS:
+        for columns in PHASE_TAPS:
+            taps = graph.constant(kernel[np.ix_(rows, columns)].transpose(2, 3, 0, 1))
+            pads = [1, 1, len(rows) - 2, len(columns) - 2]
+            phases.append(graph.add("Conv", value, taps, bias, pads=pads))
+    joined = _add_activation(graph, graph.add("Concat", *phases, axis=1), activation)
+    return graph.add("DepthToSpace", joined, blocksize=2, mode="DCR")
 
 
 def _kernel(graph: _Graph, weights: dict[str, np.ndarray], name: str, axes: tuple[int, ...]) -> tuple[str, str]:

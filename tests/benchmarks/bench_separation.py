@@ -62,8 +62,8 @@ def measure_speed(threads: int) -> dict:
     two, four = load_separator(2, threads=threads), load_separator(4, threads=threads)
     works = (
         lambda: [two.find_masks(segment) for _ in range(SPEED_SEGMENTS)],
-        lambda: _separate(two, samples),
-        lambda: _separate(four, samples),
+        lambda: separate_in_blocks(two, samples),
+        lambda: separate_in_blocks(four, samples),
     )
     (network_s, network_cpu_s), (two_s, two_cpu_s), (four_s, four_cpu_s) = _fastest(*works)
     return {
@@ -79,6 +79,19 @@ def measure_speed(threads: int) -> dict:
 def compare_with_reference(python: Path, threads: int) -> dict:
     """Error of each stem in dB below Spleeter's, and how many times as fast we are, both warm."""
     samples = runpy.run_path(str(REFERENCE))["reference_signal"](REFERENCE_S)
+    reference = run_spleeter(python, samples)
+    separator = load_separator(2, threads=threads)
+    stems = separate_in_blocks(separator, samples)
+    ((ours_s, ours_cpu_s),) = _fastest(lambda: separate_in_blocks(separator, samples))
+    return {
+        "error_db": {stem: _ratio_db(stems[stem] - reference[stem], reference[stem]) for stem in separator.stems},
+        "times_as_fast_as_spleeter": round(float(reference["seconds"]) / ours_s, 1),
+        "times_less_cpu_than_spleeter": round(float(reference["cpu_seconds"]) / ours_cpu_s, 1),
+    }
+
+
+def run_spleeter(python: Path, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """Spleeter's own two stems of samples (2, n) with our checkpoint, and the seconds that it took when warm."""
     with TemporaryDirectory() as folder:
         np.save(Path(folder) / "input.npy", samples)
         # Spleeter looks for a file of its own beside the checkpoint, so it gets a folder of links.
@@ -90,15 +103,7 @@ def compare_with_reference(python: Path, threads: int) -> dict:
         (checkpoint / ".probe").write_text("OK")
         output = Path(folder) / "output.npz"
         subprocess.run([python, REFERENCE, checkpoint, output, Path(folder) / "input.npy"], check=True)
-        reference = dict(np.load(output))
-    separator = load_separator(2, threads=threads)
-    stems = _separate(separator, samples)
-    ((ours_s, ours_cpu_s),) = _fastest(lambda: _separate(separator, samples))
-    return {
-        "error_db": {stem: _ratio_db(stems[stem] - reference[stem], reference[stem]) for stem in separator.stems},
-        "times_as_fast_as_spleeter": round(float(reference["seconds"]) / ours_s, 1),
-        "times_less_cpu_than_spleeter": round(float(reference["cpu_seconds"]) / ours_cpu_s, 1),
-    }
+        return dict(np.load(output))
 
 
 def peak_of_a_long_track(duration_s: float) -> float:
@@ -117,13 +122,14 @@ def growth_over_tracks(tracks: int) -> float:
     samples = _noise(TRACK_S)
     after_ten = 0.0
     for track in range(tracks):
-        _separate(separator, samples)
+        separate_in_blocks(separator, samples)
         if track == 9:
             after_ten = _resident_mb()
     return round(_resident_mb() - after_ten, 1)
 
 
-def _separate(separator: Separator, samples: np.ndarray) -> dict[str, np.ndarray]:
+def separate_in_blocks(separator: Separator, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """The stems of a whole track, (2, n) each."""
     stream = separator.stream()
     block = BLOCK_S * SAMPLE_RATE_HZ
     parts = [stream.push(samples[:, start : start + block]) for start in range(0, samples.shape[1], block)]

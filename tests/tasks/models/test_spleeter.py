@@ -163,6 +163,16 @@ def test_converted_checkpoint_is_cached_under_its_hash(two_stems, cache_path):
     assert spleeter.checkpoint_sha256(packaged_checkpoint()) in names[0]
 
 
+def test_damaged_cache_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(spleeter, "build_graph", lambda prefix, network: b"graph")
+    spleeter._load_graph(packaged_checkpoint(), 2, tmp_path)
+    (cached,) = tmp_path.iterdir()
+    whole = cached.read_bytes()
+    cached.write_bytes(b"grapes" + whole[5:])
+    assert spleeter._load_graph(packaged_checkpoint(), 2, tmp_path) == b"graph"
+    assert cached.read_bytes() == whole
+
+
 def test_cache_that_cannot_be_written_is_gone_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setattr(spleeter, "build_graph", lambda prefix, network: b"graph")

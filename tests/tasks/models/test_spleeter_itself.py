@@ -1,0 +1,34 @@
+"""The two stems against Spleeter 2.4.2 run on the spot, over real songs. `make reference` brings Spleeter along."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.audio import read_audio
+from tasks.models.spleeter import load_separator
+from tests.benchmarks.bench_separation import run_spleeter, separate_in_blocks
+
+SAMPLE = Path(__file__).parents[3] / "data/sample"
+SONGS = ("kart_grand_prix.mp3", "mountain_idyll.mp3", "ravenbridge_mansion.ogg")
+
+
+@pytest.fixture
+def spleeter_python(request):
+    python = request.config.getoption("--spleeter")
+    if python is None:
+        pytest.skip("needs Spleeter 2.4.2 in an environment of its own: make reference")
+    return Path(python)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", SONGS)
+def test_stems_are_those_of_spleeter_itself(spleeter_python, name):
+    (path,) = SAMPLE.rglob(name)
+    samples = read_audio(path).samples
+    reference = run_spleeter(spleeter_python, samples)
+    stems = separate_in_blocks(load_separator(2, threads=2), samples)
+    for stem, part in stems.items():
+        error_db = 10 * np.log10(np.sum((part - reference[stem]) ** 2) / np.sum(reference[stem] ** 2))
+        print(f"{name}: {stem}: {error_db:.1f} dB")
+        assert error_db < -80
