@@ -302,6 +302,8 @@ RUNS = Table(
         Field("started_at", "TIMESTAMPTZ", "When it started."),
         Field("ended_at", "TIMESTAMPTZ", "When it ended; NULL while it runs or when it was killed."),
         Field("state", "VARCHAR", "running, completed or failed."),
+        Field("message", "VARCHAR", "Why the run failed, in a sentence; NULL for others."),
+        Field("tracks_planned", "BIGINT", "Contents that the run set out to analyse; NULL before the plan is made."),
         Field("files_seen", "BIGINT", "Audio files looked at: new + unchanged + duplicate + rejected + failed."),
         Field("files_new", "BIGINT", "Files whose content this run analysed."),
         Field("files_unchanged", "BIGINT", "Files already in the lake."),

@@ -1,0 +1,290 @@
+"""Each view of the runs equals a recount, in Python, of the base tables."""
+
+import json
+import math
+import statistics
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from catalog.index import find_index, is_fresh
+from catalog.lake import Lake
+from catalog.tables import BY_NAME, RUNS, make_id
+from catalog.views import load_questions, load_views
+from tests.nights import Night, bad_night, calm_month, write_nightly, write_nights
+
+MORNING = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory):
+    """A lake after ten calm nights and a bad one, with its base tables as lists of rows."""
+    with Lake.open(tmp_path_factory.mktemp("month") / "lake") as lake:
+        write_nights(lake, calm_month(MORNING - timedelta(hours=30), nights=10))
+        write_nightly(lake, MORNING - timedelta(hours=28))
+        write_nights(lake, bad_night(MORNING - timedelta(hours=6)), seed=1)
+        write_nightly(lake, MORNING - timedelta(hours=2), "OSError: No space left on device")
+        base = {name: lake.query(f"FROM {name}").to_pylist() for name in BY_NAME}
+        yield lake, base
+
+
+def ask(lake: Lake, sql: str) -> list[dict]:
+    return lake.query(sql).to_pylist()
+
+
+def test_every_view_says_its_question():
+    assert len(load_questions()) == len(load_views())
+    for name, question in load_questions().items():
+        assert "?" in question, name
+
+
+def test_a_view_comes_after_those_it_asks(month):
+    names = [row["view_name"] for row in ask(month[0], "SELECT view_name FROM duckdb_views() WHERE NOT internal")]
+    assert {"alarms", "run_history", "songs"} <= set(names)
+
+
+def test_the_runs_are_reconciled(month):
+    lake, base = month
+    found = {row["run_id"]: row for row in ask(lake, "FROM run_history")}
+    assert len(found) == len(base["runs"])
+    for run in base["runs"]:
+        parts = ("new", "unchanged", "duplicate", "rejected", "failed")
+        assert found[run["run_id"]]["files_unaccounted"] == run["files_seen"] - sum(run[f"files_{p}"] for p in parts)
+        assert found[run["run_id"]]["wall_s"] == (run["ended_at"] - run["started_at"]).total_seconds()
+
+
+def test_a_run_knows_its_corpora(month):
+    lake, base = month
+    expected = {
+        (run["run_id"], source.rsplit("/", 1)[1])
+        for run in base["runs"]
+        for source in json.loads(run["parameters"]).get("sources", [])
+    }
+    assert {(row["run_id"], row["corpus"]) for row in ask(lake, "FROM run_corpora")} == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "corpus"),
+    [
+        ({"sources": ["/music/rock/"], "corpus": None}, "rock"),
+        ({"sources": ["/music/rock"], "corpus": "mine"}, "mine"),
+    ],
+)
+def test_a_run_that_found_nothing_new_still_knows_its_corpus(lake, parameters, corpus):
+    row = {"run_id": make_id("run", 1), "flow": "ingest", "parameters": json.dumps(parameters), "started_at": MORNING}
+    with lake.transaction("test") as change:
+        change.insert("runs", RUNS.make_rows([row]))
+    assert [row["corpus"] for row in ask(lake, "FROM run_corpora")] == [corpus]
+
+
+def test_the_freshness_of_a_corpus(month):
+    lake, base = month
+    for row in ask(lake, "FROM corpus_freshness"):
+        mine = {
+            name: [x for x in base[name] if x["corpus"] == row["corpus"]] for name in ("tracks", "files", "rejects")
+        }
+        assert (row["tracks"], row["files"], row["files_not_in"]) == tuple(
+            len(mine[name]) for name in ("tracks", "files", "rejects")
+        )
+        assert row["audio_h"] == pytest.approx(sum(track["duration_s"] for track in mine["tracks"]) / 3600)
+        assert row["last_new_at"] == max(track["upload_date"] for track in mine["tracks"])
+        assert row["source_bytes"] == sum(file["size_bytes"] for file in mine["files"])
+
+
+def test_the_speed_of_a_run_and_its_usual_speed(month):
+    lake, base = month
+    runs = sorted((run for run in base["runs"] if run["flow"] == "ingest"), key=lambda run: run["started_at"])
+    before = defaultdict(list)
+    found = {row["run_id"]: row for row in ask(lake, "FROM run_throughput")}
+    for run in runs:
+        wall_s = (run["ended_at"] - run["started_at"]).total_seconds()
+        speed = run["audio_s"] / wall_s
+        row = found.pop(run["run_id"])
+        assert row["realtime_ratio"] == pytest.approx(speed)
+        assert row["tracks_per_hour"] == pytest.approx(run["files_new"] / wall_s * 3600)
+        earlier = before[run["parameters"]]
+        if earlier:
+            assert row["relative_speed"] == pytest.approx(speed / statistics.median(earlier[-10:]))
+        else:
+            assert row["relative_speed"] is None
+        earlier.append(speed)
+    assert found == {}
+
+
+def test_the_seconds_of_a_stage(month):
+    lake, base = month
+    lengths = {track["track_id"]: track["duration_s"] for track in base["tracks"]}
+    seconds, audio = defaultdict(list), defaultdict(float)
+    for row in base["track_stages"]:
+        for corpus in (row["corpus"], None):
+            seconds[row["run_id"], corpus, row["stage"]].append(row["seconds"])
+            audio[row["run_id"], corpus, row["stage"]] += lengths[row["track_id"]]
+    found = ask(lake, "FROM stage_seconds")
+    assert len(found) == len(seconds)
+    for row in found:
+        mine = seconds[row["run_id"], row["corpus"], row["stage"]]
+        whole = sum(
+            sum(s) for (run, corpus, _), s in seconds.items() if (run, corpus) == (row["run_id"], row["corpus"])
+        )
+        assert row["p50_s"] == pytest.approx(statistics.median(mine))
+        assert row["share"] == pytest.approx(sum(mine) / whole)
+        assert row["seconds_per_audio_hour"] == pytest.approx(
+            sum(mine) / audio[row["run_id"], row["corpus"], row["stage"]] * 3600
+        )
+    slow = {(row["corpus"], row["stage"]) for row in found if row["slow"] and row["corpus"]}
+    assert slow == {("live", "separate")}
+
+
+def test_the_failures_by_reason(month):
+    lake, base = month
+    expected = Counter((row["run_id"], row["corpus"], row["reason"], row["stage"]) for row in base["rejects"])
+    found = ask(lake, "FROM failures_by_reason")
+    assert {(r["run_id"], r["corpus"], r["reason"], r["stage"]): r["files"] for r in found} == expected
+    assert {row["verdict"] for row in found} == {"rejected", "failed"}
+    places = {row["uri"].removeprefix("file://").replace("%20", " ") for row in base["rejects"]}
+    assert {file for row in found for file in row["examples"]} <= places
+
+
+def test_the_retries(month):
+    lake, base = month
+    expected = Counter(
+        (row["corpus"], row["reason"], row["attempts"]) for row in base["rejects"] if row["attempts"] > 1
+    )
+    assert {(r["corpus"], r["reason"], r["attempts"]): r["files"] for r in ask(lake, "FROM retries")} == expected
+
+
+def test_the_space_of_the_tables(month):
+    lake, base = month
+    expected = Counter()
+    for row in base["data_files"]:
+        expected[row["table_name"]] += row["size_bytes"]
+    found = Counter()
+    for row in ask(lake, "FROM storage_by_table"):
+        found[row["table_name"]] += row["size_bytes"]
+        partitioned = BY_NAME[row["table_name"]].partitioned
+        assert (row["corpus"] is None) != partitioned
+    assert found == expected
+
+
+def test_the_duplicates_by_corpus(month):
+    lake, base = month
+    found = ask(lake, "FROM duplicates_found")
+    assert {row["corpus"]: row["tracks"] for row in found} == Counter(track["corpus"] for track in base["tracks"])
+    assert all(row["tracks_undecided"] == row["tracks"] for row in found)
+
+
+def test_the_distribution_of_the_tempo(month):
+    lake, base = month
+    run_of = {row["track_id"]: row["run_id"] for row in base["track_stages"] if row["stage"] == "beats"}
+    expected = Counter()
+    for track in base["tracks"]:
+        tempo = track["tempo_bpm"]
+        low = None if tempo is None else min(200, int(max(tempo, 40) // 20) * 20)
+        value = {None: "none", 40: "below 60", 200: "200 and more"}.get(low, f"{low}–{(low or 0) + 20}")
+        expected[run_of[track["track_id"]], value] += 1
+    found = ask(lake, "FROM value_distributions WHERE measure = 'tempo_bpm'")
+    assert {(row["run_id"], row["value"]): row["tracks"] for row in found} == expected
+
+
+@pytest.mark.parametrize("measure", ["detected_key", "detected_genre", "time_signature"])
+def test_the_distribution_of_a_name(month, measure):
+    lake, base = month
+    found = Counter()
+    for row in ask(lake, f"FROM value_distributions WHERE measure = '{measure}'"):
+        found[row["value"]] += row["tracks"]
+    assert found == Counter(track[measure] or "none" for track in base["tracks"])
+
+
+def test_the_drift_is_the_population_stability_index(month):
+    lake, _ = month
+    newest = ask(lake, "FROM value_drift WHERE drifted")
+    assert [(row["corpus"], row["measure"]) for row in newest] == [("loops", "tempo_bpm")]
+    (row,) = newest
+    counts = defaultdict(Counter)
+    for value in ask(lake, "FROM value_distributions WHERE corpus = 'loops' AND measure = 'tempo_bpm'"):
+        counts[value["run_id"]][value["value"]] = value["tracks"]
+    now = counts.pop(row["run_id"])
+    before = sum(counts.values(), Counter())
+    values = now | before
+    share = {v: (now[v] + 0.5) / (now.total() + 0.5 * len(values)) for v in values}
+    share_before = {v: (before[v] + 0.5) / (before.total() + 0.5 * len(values)) for v in values}
+    psi = sum((share[v] - share_before[v]) * math.log(share[v] / share_before[v]) for v in values)
+    assert row["psi"] == pytest.approx(psi)
+    assert (row["tracks"], row["tracks_before"]) == (now.total(), before.total())
+
+
+def test_calm_nights_raise_no_alarm_of_drift_or_slowness(month):
+    lake, _ = month
+    early = f"raised_at < TIMESTAMPTZ '{MORNING - timedelta(hours=8)}'"
+    assert ask(lake, f"FROM alarms WHERE kind IN ('drift', 'slow stage') AND {early}") == []
+
+
+def test_the_cost_follows_the_price(month):
+    lake, base = month
+    run_id = base["track_stages"][0]["run_id"]
+    seconds = sum(row["seconds"] for row in base["track_stages"] if row["run_id"] == run_id)
+    tracks = {row["track_id"] for row in base["track_stages"] if row["run_id"] == run_id}
+    audio_s = sum(track["duration_s"] for track in base["tracks"] if track["track_id"] in tracks)
+    (row,) = ask(lake, f"FROM cost_per_thousand_hours(price_per_worker_hour := 2.5) WHERE run_id = '{run_id}'")
+    assert row["cost"] == pytest.approx(seconds / audio_s * 1000 * 2.5)
+
+
+def test_the_totals(month):
+    lake, base = month
+    (row,) = ask(lake, "FROM lake_totals")
+    assert (row["tracks"], row["files"], row["files_not_in"], row["patterns"]) == tuple(
+        len(base[name]) for name in ("tracks", "files", "rejects", "patterns")
+    )
+
+
+def test_an_index_is_as_fresh_as_the_search_thinks(month):
+    lake, _ = month
+    (row,) = ask(lake, "FROM index_health")
+    assert row["fresh"] is is_fresh(lake.connection, find_index(lake.connection, "drums")) is False
+    assert row["patterns"] > row["vectors"]
+    assert row["patterns_newer"] == row["patterns"] - row["vectors"]
+
+
+def test_a_fresh_index_is_called_fresh(lake):
+    write_nights(lake, [Night("loops", MORNING)])
+    write_nightly(lake, MORNING + timedelta(hours=1))
+    (row,) = ask(lake, "FROM index_health")
+    assert row["fresh"] is is_fresh(lake.connection, find_index(lake.connection, "drums")) is True
+    assert ask(lake, "FROM alarms WHERE kind = 'stale index'") == []
+
+
+def test_a_running_ingest_says_when_it_ends(lake):
+    (run_id,) = write_nights(lake, [Night("loops", MORNING, files=10, faulty=0.0)])
+    with lake.transaction("test") as change:
+        change.connection.execute("UPDATE runs SET state = 'running', ended_at = NULL, tracks_planned = 40")
+    (row,) = ask(lake, "FROM running_ingests")
+    assert (row["run_id"], row["tracks_analysed"], row["tracks_left"]) == (run_id, 10, 30)
+    elapsed_s = (row["last_commit_at"] - row["started_at"]).total_seconds()
+    assert row["left_s"] == pytest.approx(elapsed_s / 10 * 30)
+
+
+def test_a_run_that_nobody_ended_is_called_silent(lake):
+    write_nights(lake, [Night("loops", MORNING - timedelta(hours=9), files=10, faulty=0.0)])
+    with lake.transaction("test") as change:
+        change.connection.execute("UPDATE runs SET state = 'running', ended_at = NULL")
+    (row,) = ask(lake, "FROM alarms WHERE kind = 'silent run'")
+    assert "has committed nothing for 9 hours" in row["message"]
+
+
+def test_counts_that_do_not_add_up_are_an_alarm(lake):
+    write_nights(lake, [Night("loops", MORNING, files=10, faulty=0.0)])
+    with lake.transaction("test") as change:
+        change.connection.execute("UPDATE runs SET files_seen = files_seen + 3")
+    (row,) = ask(lake, "FROM alarms WHERE kind = 'counts'")
+    assert "3 of" in row["message"]
+
+
+def test_an_alarm_closes_when_a_later_run_of_the_corpus_is_well(lake):
+    night = Night("loops", MORNING - timedelta(hours=5), files=10, faulty=0.0, message="OSError: disk full")
+    write_nights(lake, [night])
+    assert [row["is_open"] for row in ask(lake, "FROM alarms WHERE kind = 'failed run'")] == [True]
+    write_nights(lake, [Night("live", MORNING - timedelta(hours=4), files=10, faulty=0.0)])
+    assert [row["is_open"] for row in ask(lake, "FROM alarms WHERE kind = 'failed run'")] == [True]
+    write_nights(lake, [Night("loops", MORNING - timedelta(hours=3), files=10, faulty=0.0)])
+    assert [row["is_open"] for row in ask(lake, "FROM alarms WHERE kind = 'failed run'")] == [False]
