@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.models.runtime import open_session
 from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, drop_stray_hits, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
@@ -22,13 +23,7 @@ _WEIGHTS_PATH = Path(__file__).with_name("drums.onnx")
 @lru_cache(maxsize=4)
 def load_transcriber(threads: int = 1) -> "DrumTranscriber":
     """The network, loaded once a process for each number of threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return DrumTranscriber(onnxruntime.InferenceSession(_WEIGHTS_PATH, options, providers=["CPUExecutionProvider"]))
+    return DrumTranscriber(open_session(_WEIGHTS_PATH, threads))
 
 
 class DrumTranscriber:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.models.runtime import open_session
 from tasks.music import beats
 from tasks.music.beats import BeatParams, Pulse, Rhythm, blend_pulses, track_beats
 from tasks.music.meter import METERS
@@ -94,11 +95,6 @@ class PulseStream:
 
 @lru_cache(maxsize=1)
 def _load_network():
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(_WEIGHTS_PATH, options, providers=["CPUExecutionProvider"])
+    session = open_session(_WEIGHTS_PATH)
     assert session.get_inputs()[0].shape[1] == MEL_BANDS
     return session

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import BadSamples
+from tasks.models.runtime import ModelNotInstalled, open_session
 from tasks.models.spleeter_graph import GRAPH_VERSION, NETWORK_BINS, NETWORKS, SEGMENT_FRAMES, build_graph
 from tasks.music.signals import SAMPLE_RATE_HZ
 from tasks.music.stems import VERSION as SPLIT_VERSION
@@ -31,10 +32,6 @@ CACHED_FRAMES = 32  # transformed at a time: they stay in the cache of the proce
 CHECKPOINT_NAME = "model"
 DIGEST_BYTES = 32
 OWN_SPLIT = ("vocals", "drums", "bass", "other")
-
-
-class ModelNotInstalled(ValueError):
-    """A model that was asked for is not on this machine."""
 
 
 @lru_cache(maxsize=4)
@@ -72,7 +69,7 @@ def load_separator(
             f"{model_path or 'a folder named by MODEL_PATH'} (midime models tells how)."
         )
     network_stems = 2 if own_split else stems
-    session = _open_session(_load_graph(folder, network_stems, cache_path), threads, device)
+    session = open_session(_load_graph(folder, network_stems, cache_path), threads, device)
     return Separator(session, network_stems, own_split, threads)
 
 
@@ -335,19 +332,3 @@ def _write_atomically(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
-
-
-def _open_session(graph: bytes, threads: int, device: str):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ModelNotInstalled(
-                "The device cuda needs the package onnxruntime-gpu: install it, or use the device cpu."
-            )
-        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": 0}))  # TF32 would cost 60 dB of agreement
-    return onnxruntime.InferenceSession(graph, options, providers=providers)
