@@ -6,6 +6,7 @@ A lake is a folder:
     tables/          the Parquet files, one folder a table and in it one a corpus
     stems/           FLAC files, by track
     index/           FAISS indexes
+    postings/        inverted indexes of the acoustic fingerprints
     models/          checkpoints that a user adds
 
 Readers attach the catalogue read-only and see whole snapshots. Writers take a lock for the length of one transaction,
@@ -29,6 +30,7 @@ import duckdb
 import pyarrow as pa
 
 from catalog.errors import BadQuery, LakeNotFound, UnknownId, UnwritableLake
+from catalog.fingerprint_index import erase_tracks, open_stores
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
 from catalog.views import load_views
 
@@ -155,6 +157,7 @@ class Lake:
                 problems += self._check_table(table.name)
             except duckdb.Error as error:
                 problems.append(f"{table.name} cannot be read: {_first_line(error)}")
+        problems += [problem for store in open_stores(self.folder) for problem in store.verify()]
         return problems + list(self._check_stems())
 
     def purge_tracks(self, track_ids: Sequence[str]) -> dict[str, int]:
@@ -193,6 +196,7 @@ class Lake:
                 if table.name == "index_versions" and indexes:
                     count += change.delete("index_versions", "uri", indexes)
                 removed[table.name] = count
+        erase_tracks(self.folder, ids)
         with _locked(self.folder):
             removed["stem_files"] = sum(self._remove(uri) for uri in stems)
             removed["index_files"] = sum(self._remove(uri) for uri in indexes)

@@ -218,9 +218,12 @@ MATCHES = Table(
         Field("method", "VARCHAR", "How the evidence was found."),
         Field("method_version", "VARCHAR", "Version of the method."),
         Field("score", "FLOAT", "Strength of the evidence from 0 to 1."),
-        Field("overlap_s", "DOUBLE", "Length of the audio that both share."),
+        Field("overlap_s", "DOUBLE", "Length of the audio that both share, in track 1."),
         Field("offset_s", "DOUBLE", "Where the start of track 2 lies in track 1; negative when it starts before."),
         Field("speed_ratio", "DOUBLE", "Speed of track 2 over track 1."),
+        Field("pitch_semitones", "DOUBLE", "How much higher track 2 sounds than track 1."),
+        Field("sounding_1_s", "DOUBLE", "Length of track 1 without silence at its ends."),
+        Field("sounding_2_s", "DOUBLE", "Length of track 2 without silence at its ends."),
     ),
     key=("track_id_1", "track_id_2", "method"),
 )
@@ -232,10 +235,31 @@ SONG_GROUPS = Table(
         TRACK_ID,
         Field("source_song_id", "UUID", "The song: the same for every track of a group."),
         Field("relation", "VARCHAR", "same, excerpt, transformed, version or unique."),
+        Field(
+            "parent_track_id",
+            "UUID",
+            "The track that it is a copy, an excerpt or a version of; NULL for the first of a song.",
+        ),
+        Field("offset_s", "DOUBLE", "Where the track starts in parent_track_id; NULL without one."),
+        Field("speed_ratio", "DOUBLE", "Speed of the track over that of parent_track_id; NULL without one."),
+        Field("evidence", "VARCHAR", "Hash of what the verdict rests on: when that changes, it is made again."),
         Field("decided_at", "TIMESTAMPTZ", "When the verdict was made."),
         RUN_ID,
     ),
     key=("track_id",),
+)
+
+SONG_OVERRIDES = Table(
+    "song_overrides",
+    "a person's word on two tracks, which no run overrules",
+    (
+        Field("track_id_1", "UUID", "The smaller identifier of the two."),
+        Field("track_id_2", "UUID", "The larger identifier of the two."),
+        Field("decision", "VARCHAR", "merge: they are one song; split: they are not."),
+        Field("note", "VARCHAR", "Why; NULL when nothing was said."),
+        Field("decided_at", "TIMESTAMPTZ", "When it was said."),
+    ),
+    key=("track_id_1", "track_id_2"),
 )
 
 PATTERN_SIMILARITIES = Table(
@@ -339,6 +363,7 @@ TABLES = (
     FILES,
     MATCHES,
     SONG_GROUPS,
+    SONG_OVERRIDES,
     PATTERN_SIMILARITIES,
     INDEX_VERSIONS,
     REJECTS,

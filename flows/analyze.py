@@ -70,7 +70,7 @@ def _find_song(analysis: Analysis, track_id: str, settings: Settings) -> dict:
     except LakeNotFound:
         return {"source_song_id": None, "existing_sections": []}
     with connection:
-        matches = find_duplicates_of(connection, analysis.fingerprint.items, analysis.fingerprint.hop_s)
+        matches = find_duplicates_of(connection, analysis.fingerprint.items, analysis.fingerprint.hop_s, settings.lake)
         if not matches:
             return {"source_song_id": None, "existing_sections": []}
         best = str(matches[0].track_id)

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from prefect import flow
 
-from catalog.duplicates import DuplicateParams
+from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams
 from catalog.lake import Lake
 from flows.settings import Settings

@@ -3,7 +3,8 @@
 from prefect import task
 from prefect.logging import get_run_logger
 
-from catalog.duplicates import DuplicateParams, refresh_matches
+from catalog.duplicates import refresh_matches
+from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams, refresh_indexes
 from catalog.lake import Lake
 from catalog.songs import refresh_song_groups
@@ -14,7 +15,7 @@ def find_duplicates(lake: str, catalog: str | None, params: DuplicateParams) -> 
     """Find the pairs of tracks that share audio."""
     with Lake.open(lake, catalog) as opened:
         counts = refresh_matches(opened, params)
-    get_run_logger().info(f"matches: {counts['matches']}, {counts['changed']} changed")
+    get_run_logger().info(f"matches: {counts['matches']}, {counts['changed']} changed, {counts['tracks']} new tracks")
     return counts
 
 

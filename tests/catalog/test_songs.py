@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
-from catalog.duplicates import EQUAL_METHOD, METHOD, Match
+from catalog.duplicates import EQUAL_METHOD, METHOD
+from catalog.evidence import Match
 from catalog.songs import GroupTrack, group_songs, refresh_song_groups
 from catalog.tables import FINGERPRINTS, MATCHES, TRACKS, make_id
 
@@ -9,14 +10,16 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def group(lengths, edges):
     """Verdicts by name: `lengths` in the order of the uploads, `edges` as (name, name, overlap_s[, method])."""
-    tracks = [
-        GroupTrack(name, length, START + timedelta(seconds=place)) for place, (name, length) in enumerate(lengths)
-    ]
-    matches = [
-        Match(*sorted((first, second)), (*method, METHOD)[0], "1", 0.95, overlap, 0.0)
-        for first, second, overlap, *method in edges
-    ]
+    tracks = [GroupTrack(name, START + timedelta(seconds=place)) for place, (name, _) in enumerate(lengths)]
+    matches = [match(dict(lengths), *edge) for edge in edges]
     return {verdict.track_id: (verdict.source_song_id, verdict.relation) for verdict in group_songs(tracks, matches)}
+
+
+def match(lengths, first, second, overlap_s, method=METHOD, score=0.95):
+    """Evidence for two tracks, with their lengths by name."""
+    sounding_s = (lengths[first], lengths[second])
+    evidence = {"method_version": "1", "overlap_s": overlap_s, "offset_s": 0.0}
+    return Match.between((first, second), sounding_s, method=method, score=score, **evidence)
 
 
 def test_a_track_alone_is_its_own_song():
@@ -71,9 +74,8 @@ def test_copies_of_equal_fingerprints_share_their_matches():
 
 
 def test_weak_evidence_joins_nothing():
-    track = [GroupTrack(name, 60.0, START) for name in "ab"]
-    verdicts = group_songs(track, [Match("a", "b", METHOD, "1", 0.6, 60.0, 0.0)])
-    assert [verdict.relation for verdict in verdicts] == ["unique", "unique"]
+    groups = group([("a", 60), ("b", 60)], [("a", "b", 60, METHOD, 0.6)])
+    assert {relation for _, relation in groups.values()} == {"unique"}
 
 
 def test_the_order_of_the_evidence_does_not_matter():
@@ -92,7 +94,16 @@ def add_tracks(lake, *names, matches=()):
         change.insert("fingerprints", FINGERPRINTS.make_rows(rows))
         rows = [
             {"track_id_1": make_id("track", first), "track_id_2": make_id("track", second)}
-            | {"method": METHOD, "method_version": "1", "score": 0.95, "overlap_s": 60.0, "offset_s": 0.0}
+            | {
+                "method": METHOD,
+                "method_version": "1",
+                "score": 0.95,
+                "overlap_s": 60.0,
+                "offset_s": 0.0,
+                "speed_ratio": 1.0,
+                "pitch_semitones": 0.0,
+            }
+            | {"sounding_1_s": 60.0, "sounding_2_s": 60.0}
             for first, second in matches
         ]
         change.insert("matches", MATCHES.make_rows(rows))
@@ -107,7 +118,7 @@ def read_groups(lake):
 def test_every_track_gets_a_verdict(lake):
     add_tracks(lake, "a", "b", "c", matches=[("a", "b")])
     counts = refresh_song_groups(lake, make_id("run", 1))
-    assert counts == {"songs": 2, "same": 2, "excerpt": 0, "unique": 1, "changed": 3}
+    assert counts == {"songs": 2, "same": 2, "excerpt": 0, "transformed": 0, "version": 0, "unique": 1, "changed": 3}
     assert [read_groups(lake)[make_id("track", name)][0] for name in "abc"] == ["same", "same", "unique"]
 
 

@@ -29,7 +29,13 @@ def filled(lake):
         for track in tracks
     ]
     prints = [
-        {"corpus": "c", "track_id": track["track_id"], "algorithm": "chromaprint", "items": items, "hop_s": 0.124}
+        {
+            "corpus": "c",
+            "track_id": track["track_id"],
+            "algorithm": "chromaprint",
+            "items": items,
+            "hop_s": 1365 / 11_025,
+        }
         for track in tracks
     ]
     with lake.transaction("test") as change:
