@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from catalog.alignment import CHROMAPRINT
 from catalog.index import DIMENSIONS
 from catalog.tables import FINGERPRINTS, PATTERNS, TRACKS, make_id
 from flows import nightly as module
@@ -32,7 +33,7 @@ def filled(lake):
         {
             "corpus": "c",
             "track_id": track["track_id"],
-            "algorithm": "chromaprint",
+            "algorithm": CHROMAPRINT.algorithm,
             "items": items,
             "hop_s": 1365 / 11_025,
         }
