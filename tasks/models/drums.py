@@ -16,7 +16,7 @@ from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
 BACKEND = "drumnet-1"
 VERSION = f"{BACKEND}+{PEAKS_VERSION}"
-PIECE_FRAMES = 6_000  # a minute: what is in memory besides the spectrograms does not grow with the track
+PIECE_FRAMES = 2_000  # 20 s: what is in memory besides the spectrograms does not grow with the track
 _WEIGHTS_PATH = Path(__file__).with_name("drums.onnx")
 
 

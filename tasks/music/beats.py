@@ -252,20 +252,22 @@ def decode_beats(beat: np.ndarray, params: BeatParams = BeatParams()) -> np.ndar
     off = np.cumsum(np.pad(np.log1p(-sounding) - np.log(params.beat_odds), (margin + 1, margin)))
 
     begin, end = margin - longest, margin + len(beat) + longest  # where beats may fall
-    arrived = np.full((end, len(interval)), -np.inf, np.float32)  # a beat here, after this interval
-    leaving = np.full((end, len(interval)), -np.inf, np.float32)  # a beat here, before this interval
+    # The scores of a beat here before an interval; no step looks further back than this, so they lie in a ring.
+    leaving = np.full((longest + shortest, len(interval)), -np.inf, np.float32)
+    leaving[np.arange(begin, margin) % len(leaving)] = 0.0
+    last = np.full((longest, len(interval)), -np.inf, np.float32)  # of a last beat after the end, after an interval
     came_from = np.zeros((end, len(interval)), np.uint8)
-    leaving[begin:margin] = 0.0
     for start in range(margin, end, shortest):
         now = np.arange(start, min(start + shortest, end))
         before = now[:, None] - interval
         score = on[before + half + 1] - on[before - half] + off[now[:, None] - half] - off[before + half + 1]
-        arrived[now] = leaving[before, column] + score
-        joined = arrived[now][:, :, None] + change
+        arrived = (leaving[before % len(leaving), column] + score).astype(np.float32)
+        joined = arrived[:, :, None] + change
         came_from[now] = joined.argmax(axis=1)
-        leaving[now] = joined.max(axis=1)
+        leaving[now % len(leaving)] = joined.max(axis=1)
+        beyond = now >= margin + len(beat)
+        last[now[beyond] - margin - len(beat)] = arrived[beyond]
 
-    last = arrived[margin + len(beat) :]
     now, best = np.unravel_index(last.argmax(), last.shape)
     now += margin + len(beat)
     frames = []
