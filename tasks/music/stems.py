@@ -111,11 +111,32 @@ def _band_starts(bins: int) -> np.ndarray:
 
 def _soft_opening(level: np.ndarray, width: int, axis: int) -> np.ndarray:
     """The highest harmonic mean of the windows of `width` cells that contain each cell, at most the cell itself."""
-    from scipy.ndimage import minimum_filter1d, uniform_filter1d
+    from scipy.ndimage import uniform_filter1d
 
     means = uniform_filter1d(1.0 / level, width, axis=axis, mode="nearest")
-    lowest = minimum_filter1d(means, width, axis=axis, mode="nearest", origin=0 if width % 2 else -1)
-    return np.minimum(1.0 / lowest, level)
+    return np.minimum(1.0 / _lowest_within(means, width, axis), level)
+
+
+def _lowest_within(values: np.ndarray, width: int, axis: int) -> np.ndarray:
+    """The least of the `width` cells from (width - 1) // 2 before each cell on; fewer at the ends.
+
+    Windows of 1, 2, 4, … cells are made of two that are half as long.
+    """
+    before, after = (width - 1) // 2, width // 2
+    pads = [(before, after) if dimension == axis else (0, 0) for dimension in range(values.ndim)]
+    lowest = np.pad(values, pads, constant_values=np.inf)
+
+    def shift(cells: int) -> np.ndarray:
+        length = lowest.shape[axis] - cells
+        first, second = ([slice(None)] * values.ndim for _ in range(2))
+        first[axis], second[axis] = slice(0, length), slice(cells, None)
+        return np.minimum(lowest[tuple(first)], lowest[tuple(second)])
+
+    length = 1
+    while 2 * length <= width:
+        lowest = shift(length)
+        length *= 2
+    return shift(width - length) if length < width else lowest
 
 
 def _centredness(spectrum: np.ndarray, params: SplitParams) -> np.ndarray:

@@ -14,7 +14,7 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,8 +62,8 @@ def measure_speed(threads: int) -> dict:
     two, four = load_separator(2, threads=threads), load_separator(4, threads=threads)
     works = (
         lambda: [two.find_masks(segment) for _ in range(SPEED_SEGMENTS)],
-        lambda: separate_in_blocks(two, samples),
-        lambda: separate_in_blocks(four, samples),
+        lambda: _drain(two, samples),
+        lambda: _drain(four, samples),
     )
     (network_s, network_cpu_s), (two_s, two_cpu_s), (four_s, four_cpu_s) = _fastest(*works)
     return {
@@ -82,7 +82,7 @@ def compare_with_reference(python: Path, threads: int) -> dict:
     reference = run_spleeter(python, samples)
     separator = load_separator(2, threads=threads)
     stems = separate_in_blocks(separator, samples)
-    ((ours_s, ours_cpu_s),) = _fastest(lambda: separate_in_blocks(separator, samples))
+    ((ours_s, ours_cpu_s),) = _fastest(lambda: _drain(separator, samples))
     return {
         "error_db": {stem: _ratio_db(stems[stem] - reference[stem], reference[stem]) for stem in separator.stems},
         "times_as_fast_as_spleeter": round(float(reference["seconds"]) / ours_s, 1),
@@ -122,7 +122,7 @@ def growth_over_tracks(tracks: int) -> float:
     samples = _noise(TRACK_S)
     after_ten = 0.0
     for track in range(tracks):
-        separate_in_blocks(separator, samples)
+        _drain(separator, samples)
         if track == 9:
             after_ten = _resident_mb()
     return round(_resident_mb() - after_ten, 1)
@@ -130,11 +130,22 @@ def growth_over_tracks(tracks: int) -> float:
 
 def separate_in_blocks(separator: Separator, samples: np.ndarray) -> dict[str, np.ndarray]:
     """The stems of a whole track, (2, n) each."""
+    parts = list(_stream(separator, samples))
+    return {stem: np.concatenate([part[stem] for part in parts], axis=1) for stem in separator.stems}
+
+
+def _stream(separator: Separator, samples: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
     stream = separator.stream()
     block = BLOCK_S * SAMPLE_RATE_HZ
-    parts = [stream.push(samples[:, start : start + block]) for start in range(0, samples.shape[1], block)]
-    parts.append(stream.finish())
-    return {stem: np.concatenate([part[stem] for part in parts], axis=1) for stem in separator.stems}
+    for start in range(0, samples.shape[1], block):
+        yield stream.push(samples[:, start : start + block])
+    yield stream.finish()
+
+
+def _drain(separator: Separator, samples: np.ndarray) -> None:
+    """Separate as the pipeline does, which keeps no more than a block."""
+    for _ in _stream(separator, samples):
+        pass
 
 
 def _fastest(*works: Callable[[], object], rounds: int = 4) -> list[tuple[float, float]]:
