@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from flows.commands import patterns, questions, runs, upkeep
+from flows.commands import dashboard, patterns, questions, runs, upkeep
 from flows.commands.console import notes, refuse
 
 COMMANDS = (
@@ -24,6 +24,7 @@ COMMANDS = (
     questions.tables,
     questions.models,
     questions.status,
+    dashboard.dashboard,
     upkeep.purge,
     upkeep.compact,
     upkeep.verify,

@@ -72,8 +72,8 @@ def ingest(
                         for name, jobs in cut_shards(plan.jobs, settings.shard_files)
                     ]
                     counts = sum((shard.result() for shard in shards), counts)
-        except BaseException:
-            run.end("failed").write(opened, counts)
+        except BaseException as error:
+            run.fail(error).write(opened, counts)
             raise
         run.end("completed").write(opened, counts)
         return publish_ingest(opened, run.run_id)

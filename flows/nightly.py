@@ -1,9 +1,11 @@
 """The flow `nightly`: from the tracks of the day to songs, indexes and a tidy lake. What it does is in catalog/."""
 
+from contextlib import suppress
 from importlib.metadata import version
 
 from prefect import flow
 
+from catalog.dashboard.page import publish_page
 from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams
 from catalog.lake import Lake
@@ -14,7 +16,7 @@ from tasks.nightly import build_indexes, compact_lake, find_duplicates, group_tr
 
 @flow(name="nightly")
 def nightly(lake: str | None = None, min_similarity: float | None = None, neighbours: int | None = None) -> dict:
-    """Group duplicates, rebuild the indexes and the similarity table, and tidy the lake.
+    """Group duplicates, rebuild the indexes and the similarity table, tidy the lake, and publish the dashboard.
 
     A station that finds nothing changed writes nothing; one that fails leaves what the last night published.
 
@@ -24,7 +26,8 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
         neighbours: Neighbours that are kept for each pattern.
 
     Returns:
-        What each station counted: matches, songs, same, excerpt, unique, indexes, similarities and files.
+        What each station counted: matches, songs, same, excerpt, unique, indexes, similarities and files; and
+        where the dashboard lies.
     """
     chosen = {"lake": lake, "min_similarity": min_similarity, "neighbours": neighbours}
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
@@ -39,10 +42,13 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
             songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
             indexes = build_indexes(**place, params=similarities)
             files = compact_lake(**place)
-        except BaseException:
-            run.end("failed").write(opened)
+        except BaseException as error:
+            run.fail(error).write(opened)
+            with suppress(OSError):  # the error to tell of is the first one
+                publish_page(opened.connection, opened.folder)
             raise
         run.end("completed").write(opened)
+        page = publish_page(opened.connection, opened.folder)
     return {
         "run_id": run.run_id,
         "matches": matches["matches"],
@@ -50,4 +56,5 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
         "indexes": indexes,
         "similarities": sum(index["similarities"] for index in indexes),
         "files": files["files_after"],
+        "dashboard": str(page),
     }

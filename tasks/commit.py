@@ -55,13 +55,20 @@ class Run:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: str = "running"
     ended_at: datetime | None = None
+    message: str | None = None
 
     @property
     def run_id(self) -> str:
         return make_id("run", self.flow, self.started_at.isoformat(), json.dumps(self.parameters, sort_keys=True))
 
-    def end(self, state: str) -> "Run":
-        return replace(self, state=state, ended_at=datetime.now(UTC))
+    def end(self, state: str, message: str | None = None) -> "Run":
+        return replace(self, state=state, ended_at=datetime.now(UTC), message=message)
+
+    def fail(self, error: BaseException) -> "Run":
+        """The run as an error ended it; the error's notes say in which station."""
+        said = str(error).strip().splitlines() or ["no reason was given"]
+        parts = [*getattr(error, "__notes__", []), type(error).__name__, said[0]]
+        return self.end("failed", ": ".join(parts))
 
     def write(self, lake: Lake, counts: Counts = Counts()) -> None:
         """Write the run's row, or bring it up to date."""
@@ -72,6 +79,7 @@ class Run:
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "state": self.state,
+            "message": self.message,
             "code_version": self.code_version,
         }
         with lake.transaction(f"{self.flow} {self.state}", {"run_id": self.run_id}) as change:

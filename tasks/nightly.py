@@ -1,5 +1,8 @@
 """The Prefect tasks of the flow `nightly`. What they do is in catalog/."""
 
+import functools
+from collections.abc import Callable
+
 from prefect import task
 from prefect.logging import get_run_logger
 
@@ -10,7 +13,24 @@ from catalog.lake import Lake
 from catalog.songs import refresh_song_groups
 
 
-@task(name="find duplicates")
+def station(name: str) -> Callable:
+    """A task that names itself in the error that ends it."""
+
+    def wrap(work: Callable) -> Callable:
+        @functools.wraps(work)
+        def run(*args, **kwargs):
+            try:
+                return work(*args, **kwargs)
+            except Exception as error:
+                error.add_note(name)
+                raise
+
+        return task(name=name)(run)
+
+    return wrap
+
+
+@station("find duplicates")
 def find_duplicates(lake: str, catalog: str | None, params: DuplicateParams) -> dict[str, int]:
     """Find the pairs of tracks that share audio."""
     with Lake.open(lake, catalog) as opened:
@@ -19,7 +39,7 @@ def find_duplicates(lake: str, catalog: str | None, params: DuplicateParams) -> 
     return counts
 
 
-@task(name="group songs")
+@station("group songs")
 def group_tracks(lake: str, catalog: str | None, run_id: str, params: DuplicateParams) -> dict[str, int]:
     """Decide which song each track belongs to."""
     with Lake.open(lake, catalog) as opened:
@@ -31,7 +51,7 @@ def group_tracks(lake: str, catalog: str | None, run_id: str, params: DuplicateP
     return counts
 
 
-@task(name="build indexes")
+@station("build indexes")
 def build_indexes(lake: str, catalog: str | None, params: IndexParams) -> list[dict]:
     """Build the indexes and the similarity table of each instrument."""
     with Lake.open(lake, catalog) as opened:
@@ -44,7 +64,7 @@ def build_indexes(lake: str, catalog: str | None, params: IndexParams) -> list[d
     return indexes
 
 
-@task(name="compact")
+@station("compact")
 def compact_lake(lake: str, catalog: str | None) -> dict[str, int]:
     """Merge small files and forget old snapshots."""
     with Lake.open(lake, catalog) as opened:

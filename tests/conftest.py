@@ -1,6 +1,7 @@
 """Synthetic audio and empty lakes that several tests share."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 
 from catalog.lake import Lake
+from tests.nights import write_month
 
 RATE_HZ = 44_100
 
@@ -62,4 +64,12 @@ def _empty_lake(tmp_path_factory) -> Path:
 def lake(_empty_lake, tmp_path):
     """A lake without rows, open for writing."""
     with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def month_lake(tmp_path_factory):
+    """A lake after thirty calm nights and a bad one (see tests/nights.py); to be read only."""
+    with Lake.open(tmp_path_factory.mktemp("month") / "lake") as opened:
+        write_month(opened, datetime.now(UTC))
         yield opened

@@ -225,10 +225,14 @@ def bad_night(started_at: datetime) -> list[Night]:
     ]
 
 
+def write_month(lake: Lake, morning: datetime) -> None:
+    """Thirty calm nights, and before this morning a bad one, whose nightly run failed."""
+    write_nights(lake, calm_month(morning - timedelta(hours=30)))
+    write_nightly(lake, morning - timedelta(hours=28))
+    write_nights(lake, bad_night(morning - timedelta(hours=6)), seed=1)
+    write_nightly(lake, morning - timedelta(hours=2), "build indexes: OSError: [Errno 28] No space left on device")
+
+
 if __name__ == "__main__":
-    morning = datetime.now(UTC)
     with Lake.open(sys.argv[1]) as opened:
-        write_nights(opened, calm_month(morning - timedelta(hours=30)))
-        write_nightly(opened, morning - timedelta(hours=28))
-        write_nights(opened, bad_night(morning - timedelta(hours=6)), seed=1)
-        write_nightly(opened, morning - timedelta(hours=2), "OSError: [Errno 28] No space left on device")
+        write_month(opened, datetime.now(UTC))

@@ -5,8 +5,8 @@ from prefect.testing.utilities import prefect_test_harness
 from catalog.alignment import CHROMAPRINT
 from catalog.index import DIMENSIONS
 from catalog.tables import FINGERPRINTS, PATTERNS, TRACKS, make_id
-from flows import nightly as module
 from flows.nightly import nightly
+from tasks import nightly as stations
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,11 +70,18 @@ def test_a_night_over_an_empty_lake_completes(lake):
     assert read_states(lake) == [{"state": "completed", "ended": True}]
 
 
-def test_a_night_that_fails_says_so_in_the_runs(filled, monkeypatch):
-    def fail(**_):
+def test_a_night_that_fails_says_where_and_why(filled, monkeypatch):
+    def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "compact_lake", fail)
+    monkeypatch.setattr(stations, "refresh_indexes", fail)
     with pytest.raises(OSError, match="disk full"):
         nightly(lake=str(filled.folder))
     assert read_states(filled) == [{"state": "failed", "ended": True}]
+    assert filled.query("SELECT message FROM runs")["message"].to_pylist() == ["build indexes: OSError: disk full"]
+    alarms = filled.query("SELECT message FROM alarms WHERE is_open ORDER BY kind")["message"].to_pylist()
+    assert alarms == [
+        "The nightly run failed: build indexes: OSError: disk full",
+        "There is no index of drums patterns. Run: midime nightly",
+    ]
+    assert "disk full" in (filled.folder / "dashboard.html").read_text(encoding="utf-8")
