@@ -1,0 +1,178 @@
+"""How well a groove is found again through the whole audio path: rendered, coded, separated, transcribed, folded.
+
+Every performance of the Groove MIDI Dataset that is a groove is played by one drum kit, which makes the corpus, and again
+by another kit, at another tempo and level, as MP3 at 64 kbit/s, which makes the queries. The kits are those of the sound
+font FluidR3, which no network of ours was trained on. Needs `fluidsynth` and the sound font:
+apt-get install --no-install-recommends fluidsynth fluid-soundfont-gm. Run as a script with the folder that holds groove/
+and, if it is to be quick, how many performances.
+"""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import mido
+import numpy as np
+import soundfile
+
+from tasks.track import TrackParams, analyse_file
+from tests.accuracy.vectors import TD11_NOTES, load_performances
+
+SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
+KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "TR-808": 25, "jazz": 32, "brush": 40}
+CORPUS_KIT = "standard"
+LONGEST_S = 20.0
+RATE_HZ = 44_100
+
+
+@dataclass(frozen=True)
+class Take:
+    """How a performance is rendered; no bit rate leaves it as WAV."""
+
+    kit: str = CORPUS_KIT
+    speed: float = 1.0
+    gain_db: float = 0.0
+    mp3_bit_s: int | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The patterns of one rendering: vectors (n, 96) with the quality of each, and the rhythm's tempo and meter."""
+
+    vectors: np.ndarray
+    quality: np.ndarray
+    tempo_bpm: float | None
+    time_signature: str | None
+
+
+def run(train_path: Path, count: int | None = None, workers: int = 2) -> dict:
+    """Render, analyse and search.
+
+    Args:
+        train_path: The folder that holds groove/.
+        count: How many performances, evenly drawn; all by default.
+        workers: Processes.
+
+    Returns:
+        How many performances there were, how many of the renderings had a pattern, at which rank the same performance
+        was found among all, by kit of the query too, and the median cosine between the two.
+    """
+    performances = [p for p in load_performances(train_path) if len(p.quarter_hits)]
+    if count:
+        performances = [performances[i] for i in np.linspace(0, len(performances) - 1, count).astype(int)]
+    takes = [make_take(number) for number in range(len(performances))]
+    files = [find_midi(train_path, performance.name) for performance in performances]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        corpus = list(pool.map(hear, files, [Take()] * len(files)))
+        queries = list(pool.map(hear, files, takes))
+    return compare(corpus, queries, takes, [performance.tempo_bpm for performance in performances])
+
+
+def make_take(number: int) -> Take:
+    """Another kit, a tempo within ±20 %, up to 12 dB less, MP3; always the same for a number."""
+    random = np.random.default_rng(number)
+    kits = [kit for kit in KITS if kit != CORPUS_KIT]
+    return Take(kits[number % len(kits)], random.uniform(0.8, 1.2), random.uniform(-12, 0), 64_000)
+
+
+def find_midi(train_path: Path, name: str) -> Path:
+    """The file of a performance such as drummer1/session1/1."""
+    drummer, session, number = name.split("/")
+    (path,) = (Path(train_path) / "groove" / drummer / session).glob(f"{number}_*.mid")
+    return path
+
+
+def hear(midi_path: Path, take: Take) -> Heard:
+    """Render a performance and take it through the chain."""
+    with TemporaryDirectory() as folder:
+        path = render(midi_path, take, Path(folder))
+        analysis = analyse_file(path, TrackParams())
+    return Heard(
+        np.array([folded.fingerprint for folded in analysis.patterns]).reshape(-1, 96),
+        np.array([folded.pattern.quality_score for folded in analysis.patterns]),
+        analysis.rhythm.tempo_bpm,
+        analysis.rhythm.time_signature,
+    )
+
+
+def render(midi_path: Path, take: Take, folder: Path) -> Path:
+    """Play a file with fluidsynth, at most LONGEST_S of it."""
+    file = mido.MidiFile(midi_path)
+    for track in file.tracks:
+        for message in track:
+            if message.type in ("note_on", "note_off"):
+                message.note = TD11_NOTES.get(message.note, message.note)
+            elif message.type == "set_tempo":
+                message.tempo = round(message.tempo / take.speed)
+    file.tracks[0].insert(0, mido.Message("program_change", channel=9, program=KITS[take.kit]))
+    file.save(folder / "played.mid")
+    wav = folder / "played.wav"
+    command = ["fluidsynth", "-niq", "-g", "0.8", "-r", str(RATE_HZ), "-F", wav, SOUND_FONT, folder / "played.mid"]
+    subprocess.run(command, check=True, capture_output=True)
+    samples, _ = soundfile.read(wav, frames=round(LONGEST_S * RATE_HZ), dtype="float32", always_2d=True)
+    samples *= 10 ** (take.gain_db / 20)
+    if take.mp3_bit_s is None:
+        soundfile.write(wav, samples, RATE_HZ)
+        return wav
+    return write_mp3(folder / "played.mp3", samples, take.mp3_bit_s)
+
+
+def write_mp3(path: Path, samples: np.ndarray, bit_s: int) -> Path:
+    """Write samples (n, 2) with LAME."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mp3", rate=RATE_HZ, layout="stereo")
+        stream.bit_rate = bit_s
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="stereo")
+        frame.sample_rate = RATE_HZ
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
+
+
+def compare(corpus: list[Heard], queries: list[Heard], takes: list[Take], tempi_bpm: list[float]) -> dict:
+    """Ranks of the same performance among all; a rendering without a pattern is a miss."""
+    ranks, cosines = [], []
+    for number, query in enumerate(queries):
+        if not len(query.vectors):
+            ranks.append(np.inf)
+            continue
+        vector = query.vectors[query.quality.argmax()]
+        best = np.array([(heard.vectors @ vector).max() if len(heard.vectors) else -1.0 for heard in corpus])
+        ranks.append(float((best >= best[number]).sum()) if len(corpus[number].vectors) else np.inf)
+        cosines.append(best[number])
+    ranks = np.array(ranks)
+    kits = np.array([take.kit for take in takes])
+
+    def share_right(heard: list[Heard], speeds: list[float]) -> float:
+        """Tempi within 4 %."""
+        right = [
+            each.tempo_bpm is not None and abs(each.tempo_bpm / (bpm * speed) - 1) < 0.04
+            for each, bpm, speed in zip(heard, tempi_bpm, speeds, strict=True)
+        ]
+        return round(float(np.mean(right)), 4)
+
+    return {
+        "performances": len(queries),
+        "share_with_a_pattern": {
+            "corpus": round(float(np.mean([len(heard.vectors) > 0 for heard in corpus])), 4),
+            "queries": round(float(np.mean([len(heard.vectors) > 0 for heard in queries])), 4),
+        },
+        "share_of_right_tempi": {
+            "corpus": share_right(corpus, [1.0] * len(corpus)),
+            "queries": share_right(queries, [take.speed for take in takes]),
+        },
+        "share_at_rank_1": round(float(np.mean(ranks == 1)), 4),
+        "share_to_rank_5": round(float(np.mean(ranks <= 5)), 4),
+        "median_cosine": round(float(np.median(cosines)), 4),
+        "share_at_rank_1_by_kit": {kit: round(float(np.mean(ranks[kits == kit] == 1)), 4) for kit in sorted(set(kits))},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Path(sys.argv[1]), *map(int, sys.argv[2:3])), indent=1))
