@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test lint reference scores bench dictionary clean
+.PHONY: help install demo test browser lint reference scores bench dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
@@ -39,8 +39,19 @@ demo: install
 		"SELECT pattern_id FROM patterns JOIN tracks USING (track_id) WHERE title = 'Rock groove at 125 bpm'" | tail -n 1)"
 	@echo "The lake lies in $(LAKE). Ask it more: $(BIN)/midime sql \"FROM songs\", $(BIN)/midime tables"
 
-test: install lint
+test: install lint browser
 	$(BIN)/pytest
+
+# The tests of the dashboard look at it in a real Chromium, and are skipped where there is none.
+CHROMIUM := chromium-headless-shell chromium chromium-browser google-chrome
+APT_CHROMIUM := apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-liberation
+
+browser:
+	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			$(APT_CHROMIUM) >/dev/null 2>&1 || { apt-get update -qq && $(APT_CHROMIUM) >/dev/null; } && exit 0; \
+		fi; \
+		echo "There is no Chromium: the tests of the dashboard in a browser are skipped."
 
 lint: install
 	$(BIN)/ruff check .

@@ -287,3 +287,24 @@ def test_an_alarm_closes_when_a_later_run_of_the_corpus_is_well(lake):
     assert [row["is_open"] for row in ask(lake, "FROM alarms WHERE kind = 'failed run'")] == [True]
     write_nights(lake, [Night("loops", MORNING - timedelta(hours=3), files=10, faulty=0.0)])
     assert [row["is_open"] for row in ask(lake, "FROM alarms WHERE kind = 'failed run'")] == [False]
+
+
+def test_the_morning_after_a_bad_night(month):
+    lake, _ = month
+    rows = ask(lake, "FROM alarms WHERE is_open ORDER BY kind, corpus")
+    said = {(row["kind"], row["corpus"]): row["message"] for row in rows}
+    assert set(said) == {
+        ("drift", "loops"),
+        ("failed files", "library"),
+        ("failed run", "library"),
+        ("failed run", None),
+        ("slow stage", "live"),
+        ("stale index", None),
+    }
+    assert said["drift", "loops"].startswith("The distribution of tempo_bpm in loops has drifted (PSI")
+    assert said["failed run", "library"] == (
+        "The ingest run of library failed: 29 of 36 new files were rejected or failed."
+    )
+    assert "build indexes: OSError: [Errno 28] No space left on device" in said["failed run", None]
+    assert "Stage separate took 4.0 times its usual time in live" in said["slow stage", "live"]
+    assert "Run: midime nightly" in said["stale index", None]
