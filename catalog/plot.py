@@ -12,6 +12,56 @@ SECTION_COLOURS = ("#e9e4d8", "#d8e3e9")
 EXCERPT_S = 16.0
 
 
+def plot_patterns(connection: duckdb.DuckDBPyConnection, pattern_ids: list[str], output: Path) -> None:
+    """Draw the grids of patterns side by side: a square for each step, the darker the louder.
+
+    Args:
+        connection: The lake.
+        pattern_ids: The patterns, the first on the left.
+        output: A .png, .svg or .pdf file.
+
+    Raises:
+        UnknownId: The lake holds no such pattern.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.8 + 5.2 * len(pattern_ids), 2.4), layout="constrained")
+    for axes, pattern_id in zip(figure.subplots(1, len(pattern_ids), squeeze=False)[0], pattern_ids, strict=True):
+        row = connection.execute(
+            "SELECT bars, steps_per_bar, steps, coalesce(title, 'untitled'), patterns.tempo_bpm,"
+            " patterns.time_signature, section_label FROM patterns JOIN tracks USING (track_id)"
+            " LEFT JOIN sections USING (section_id) WHERE pattern_id = ?",
+            [pattern_id],
+        ).fetchone()
+        if row is None:
+            raise UnknownId(f"The lake holds no pattern {pattern_id}.")
+        bars, steps_per_bar, steps, *facts = row
+        title, tempo_bpm, time_signature, label = facts
+        told = [title, label, f"{tempo_bpm:.1f} bpm" if tempo_bpm else None, time_signature]
+        axes.set_title(" · ".join(fact for fact in told if fact), fontsize=9)
+        _draw_grid(axes, steps, bars, steps_per_bar)
+    figure.savefig(output, dpi=110)
+
+
+def _draw_grid(axes, steps: list[float], bars: int, steps_per_bar: int) -> None:
+    width = bars * steps_per_bar
+    for lane, instrument in enumerate(LANES):
+        for step in range(width):
+            velocity = steps[lane * width + step]
+            axes.bar(step, 0.84, 0.84, lane - 0.42, color="#f1efea", linewidth=0)
+            axes.bar(step, 0.84, 0.84, lane - 0.42, color=COLOURS[instrument], alpha=min(1.0, velocity), linewidth=0)
+    for bar in range(1, bars):
+        axes.axvline(bar * steps_per_bar - 0.5, color="#444444", linewidth=1)
+    beat_steps = 4 if steps_per_bar % 4 == 0 else 2
+    axes.set_xticks(
+        range(0, width, beat_steps), [1 + step % steps_per_bar // beat_steps for step in range(0, width, beat_steps)]
+    )
+    axes.set_yticks(range(len(LANES)), LANES)
+    axes.set(xlim=(-0.6, width - 0.4), ylim=(-0.6, len(LANES) - 0.4), xlabel="beat")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8)
+
+
 def plot_track(connection: duckdb.DuckDBPyConnection, track_id: str, output: Path) -> None:
     """Draw a track: its sections and hits from end to end, and below a few bars of it with their bar lines.
 

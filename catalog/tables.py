@@ -165,6 +165,13 @@ PATTERNS = Table(
         TRACK_ID,
         Field("instrument_type", "VARCHAR", "drums."),
         Field("bars", "UTINYINT", "Bars of the folded pattern."),
+        Field("steps_per_bar", "UTINYINT", "Steps a bar is divided into: 16 in 4/4."),
+        Field("steps", "FLOAT[]", "Velocity of each step from 0 to 1: kick's bars, then snare's, then hihat's."),
+        Field(
+            "groove",
+            "VARCHAR",
+            "The steps in words, x for a hit: equal grooves have equal words. midime search takes them.",
+        ),
         Field("midi_data", "VARCHAR", "JSON: for each of kick, snare and hihat the hit times in seconds from start_s."),
         Field("midi", "BLOB", "The bytes of a Standard MIDI File of the section as it was played."),
         Field("tempo_bpm", "DOUBLE", "Tempo of the section."),

@@ -7,6 +7,7 @@ import numpy as np
 
 from catalog.tables import make_id
 from tasks.music.drums import midi_note_of
+from tasks.music.vectors import write_steps
 from tasks.plan import TrackJob
 from tasks.track import Analysis
 
@@ -120,6 +121,9 @@ def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> 
             "section_id": section_ids[folded.section],
             "instrument_type": "drums",
             "bars": folded.pattern.bars,
+            "steps_per_bar": folded.pattern.steps_per_bar,
+            "steps": folded.pattern.steps.ravel(),
+            "groove": write_steps(folded.pattern.steps, folded.pattern.steps_per_bar),
             "midi_data": json.dumps(folded.pattern.midi_data),
             "midi": folded.midi,
             "tempo_bpm": analysis.rhythm.tempo_bpm,

@@ -8,6 +8,7 @@ SELECT
     patterns.corpus,
     patterns.instrument_type,
     patterns.fingerprint::FLOAT[96] AS vector,
+    patterns.groove,
     sections.section_label,
     sections.start_s,
     sections.end_s,

@@ -112,16 +112,25 @@ def midi(
 
 
 def plot(
-    track: Annotated[str, typer.Argument(help="The track's identifier.", metavar="TRACK_ID")],
+    ids: Annotated[
+        list[str], typer.Argument(help="A track's identifier, or those of patterns.", metavar="TRACK_ID|PATTERN_ID…")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .png, .svg or .pdf file to write.")],
     lake: LakeOption = None,
 ) -> None:
-    """Draw a track: its sections, its hits, and a few bars of it."""
-    from catalog.plot import plot_track
+    """Draw a track (its sections, its hits and a few bars), or the grids of patterns side by side."""
+    from catalog.plot import plot_patterns, plot_track
     from flows.search import read_id
 
+    wanted = [read_id(text) for text in ids]
     with open_reader(read_settings(lake)) as connection:
-        plot_track(connection, read_id(track), output)
+        is_track = connection.execute("SELECT count(*) FROM tracks WHERE track_id = ?", wanted[:1]).fetchone()[0]
+        if is_track and len(wanted) > 1:
+            refuse("One track makes a picture: draw several patterns side by side, or a single track.")
+        if is_track:
+            plot_track(connection, wanted[0], output)
+        else:
+            plot_patterns(connection, wanted, output)
     notes.print(f"{output}")
 
 

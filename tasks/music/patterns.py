@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
 
-VERSION = "weighted-bars-1"
+VERSION = "weighted-bars-2"
 MAX_VELOCITY = 127
 SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
 SAME_BEAT_S = 1e-6

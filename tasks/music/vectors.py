@@ -22,11 +22,13 @@ from tasks.music.patterns import PatternParams, count_steps, fold_pattern
 
 VERSION = "centred-grid-1"
 BAR_STEPS = 16
+OTHER_BARS = (12, 14, 20)  # steps in 3/4 or 6/8, 7/8 and 5/4
 BARS = 2
 DIMENSIONS = len(INSTRUMENTS) * BARS * BAR_STEPS
 VELOCITY_POWER = 0.5
 BLUR = 0.2  # share of a step that goes to each of its neighbours
 BALANCE = 0.75  # 1 would give one soft hit the weight of a busy instrument, 0 lets the busiest decide
+GHOST_LEVEL = 0.35  # of the loudest step: below are ghost notes and hits that come now and then
 STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_": 0.0}
 
 # The mean of `describe_grid` over the performances of the Groove MIDI Dataset (Gillick et al., "Learning to groove with
@@ -111,7 +113,7 @@ def grid_from_steps(text: str) -> np.ndarray:
     """Read a step string such as "kick=x...x... snare=....x..." as a grid.
 
     One character is a sixteenth: X loud, x normal, o soft, g a ghost note, and . - _ a rest. A row of 1, 2, 4, 8 or 16
-    steps is repeated to fill two bars, one of 12 or 24 is one or two bars of 3/4 or 6/8.
+    steps is repeated to fill two bars; one of 12, 14 or 20 is a bar of 3/4 or 6/8, 7/8, or 5/4, twice as many are two.
 
     Returns:
         Velocities, float32 (3, 32), rows kick, snare, hihat; a row that is not given is empty.
@@ -133,6 +135,31 @@ def grid_from_steps(text: str) -> np.ndarray:
         row = np.array([STEP_VELOCITY[character] for character in characters], np.float32)
         grid[INSTRUMENTS.index(instrument)] = _fill_row(row, part)
     return grid
+
+
+def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> str:
+    """Write a pattern's grid as a step string: x for a hit, . for none.
+
+    Hits under GHOST_LEVEL of their instrument's loudest are left out, and two equal bars are written once: the same
+    groove has the same string at any loudness, and with or without ghost notes.
+
+    Args:
+        steps: float (3, bars · steps_per_bar), rows kick, snare, hihat.
+        steps_per_bar: 16 in 4/4.
+
+    Returns:
+        Such as "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."; empty for a grid without hits.
+    """
+    played = (steps > 0) & (steps >= GHOST_LEVEL * steps.max(axis=1, keepdims=True))
+    bars = played.reshape(len(INSTRUMENTS), -1, steps_per_bar)
+    if (bars == bars[:, :1]).all():
+        bars = bars[:, :1]
+    rows = bars.reshape(len(INSTRUMENTS), -1)
+    return " ".join(
+        f"{instrument}={''.join('x' if hit else '.' for hit in row)}"
+        for instrument, row in zip(INSTRUMENTS, rows, strict=True)
+        if row.any()
+    )
 
 
 def grid_from_midi(data: bytes) -> tuple[np.ndarray, int] | None:
@@ -166,8 +193,9 @@ def _fill_row(row: np.ndarray, part: str) -> np.ndarray:
     length = BARS * BAR_STEPS
     if len(row) and length % len(row) == 0:
         return np.tile(row, length // len(row))
-    if len(row) in (12, 24):
-        rows = np.zeros((len(INSTRUMENTS), len(row)), np.float32)
-        rows[0] = row
-        return fit_two_bars(rows, 12)[0]
-    raise BadSteps(f"{part} has {len(row)} steps; 1, 2, 4, 8, 16, 32, 12 or 24 make whole bars.")
+    for steps_per_bar in OTHER_BARS:
+        if len(row) in (steps_per_bar, BARS * steps_per_bar):
+            rows = np.zeros((len(INSTRUMENTS), len(row)), np.float32)
+            rows[0] = row
+            return fit_two_bars(rows, steps_per_bar)[0]
+    raise BadSteps(f"{part} has {len(row)} steps; 1, 2, 4, 8, 16, 32, or one or two bars of 12, 14 or 20 make bars.")

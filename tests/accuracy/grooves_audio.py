@@ -1,10 +1,10 @@
 """How well a groove is found again through the whole audio path: rendered, coded, separated, transcribed, folded.
 
-Every performance of the Groove MIDI Dataset that is a groove is played by one drum kit, which makes the corpus, and again
-by another kit, at another tempo and level, as MP3 at 64 kbit/s, which makes the queries. The kits are those of the sound
-font FluidR3, which no network of ours was trained on. Needs `fluidsynth` and the sound font:
-apt-get install --no-install-recommends fluidsynth fluid-soundfont-gm. Run as a script with the folder that holds groove/
-and, if it is to be quick, how many performances.
+Every performance of the Groove MIDI Dataset that is a groove is played by one drum kit, which makes the corpus, and
+again by another kit, at another tempo and level, as MP3 at 64 kbit/s, which makes the queries. The kits are those of
+the sound font FluidR3, which no network of ours was trained on. Needs `fluidsynth` and the sound font (apt-get install
+--no-install-recommends fluidsynth fluid-soundfont-gm). Run as a script with the folder that holds groove/ and, if it is
+to be quick, how many performances.
 """
 
 import json

@@ -10,8 +10,9 @@ from catalog.search import search_frame, search_patterns
 from catalog.tables import PATTERNS, SECTIONS, SONG_GROUPS, TRACKS, make_id
 
 COUNT = 120
-COPIES = (10, 11)  # two tracks of one song
+COPIES = (13, 14)  # two tracks of one song
 PRIVATE = 20  # ada's
+GROOVES = ("kick=x...x...", "snare=x...", "snare=x...")
 GENRES, KEYS, METERS = ("Rock", "jazz"), ("C minor", "D major", None), ("4/4", "3/4")
 
 
@@ -55,6 +56,7 @@ def add_patterns(lake, numbers, vectors):
             "track_id": name_track(number),
             "instrument_type": "drums",
             "tempo_bpm": 60.0 + number,
+            "groove": GROOVES[number % 3],
             "time_signature": METERS[number % 5 == 0],
             "key_signature": KEYS[number % 3],
             "fingerprint": vector.tolist(),
@@ -253,3 +255,14 @@ def test_too_many_patterns_for_no_index_ask_for_one(_empty_lake, tmp_path):
             search_patterns(lake.connection, lake.folder, **question)
         exact = search_patterns(lake.connection, lake.folder, vector=question["vector"])
         assert (exact.query_info["regime"], exact.query_info["index"]["fresh"]) == ("exact", False)
+
+
+def test_the_most_used_groove_leads(reader):
+    answer = reader.execute("SELECT groove, sum(patterns) FROM common_grooves GROUP BY ALL ORDER BY 2 DESC").fetchall()
+    public = [GROOVES[number % 3] for number in range(COUNT) if number != PRIVATE]
+    assert answer == [(groove, public.count(groove)) for groove in ("snare=x...", "kick=x...x...")]
+
+
+def test_copies_count_as_one_song(reader):
+    (songs,) = reader.execute("SELECT sum(songs) FROM common_grooves WHERE groove = 'snare=x...'").fetchone()
+    assert songs == sum(GROOVES[number % 3] == "snare=x..." for number in range(COUNT) if number != PRIVATE) - 1

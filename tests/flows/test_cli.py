@@ -180,6 +180,18 @@ def test_a_track_can_be_drawn(run_midime, filled, tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_patterns_can_be_drawn_side_by_side(run_midime, filled, tmp_path):
+    pattern = filled.query("SELECT pattern_id FROM patterns").to_pylist()[0]["pattern_id"]
+    assert run_midime("plot", pattern, pattern, "-o", tmp_path / "x.png", lake=filled.folder).returncode == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pattern_can_be_searched_by_its_groove(run_midime, filled):
+    groove = filled.query("SELECT groove FROM patterns").to_pylist()[0]["groove"]
+    done = run_midime("search", groove, "--json", "--user", "ann", lake=filled.folder)
+    assert json.loads(done.stdout)["results"][0]["sections"][0]["similarity_score"] > 0.9
+
+
 def test_an_unknown_track_cannot_be_drawn(refuse, lake, tmp_path):
     assert UNKNOWN in refuse("plot", UNKNOWN, "-o", tmp_path / "x.png", lake=lake.folder)
 

@@ -3,7 +3,15 @@ import pytest
 
 from tasks.music.drums import Hits
 from tasks.music.midi import MidiError, write_drum_midi
-from tasks.music.vectors import DIMENSIONS, BadSteps, drum_vector, fit_two_bars, grid_from_midi, grid_from_steps
+from tasks.music.vectors import (
+    DIMENSIONS,
+    BadSteps,
+    drum_vector,
+    fit_two_bars,
+    grid_from_midi,
+    grid_from_steps,
+    write_steps,
+)
 
 ROCK = "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."
 FOUR_ON_THE_FLOOR = "kick=x...x... snare=....x... hihat=..x."
@@ -120,3 +128,32 @@ def test_a_midi_file_without_drums_has_no_grid():
     assert grid_from_midi(write_drum_midi(nothing, np.zeros(0), np.zeros(0, int), 0.0, 4.0)) is None
     with pytest.raises(MidiError):
         grid_from_midi(b"no midi")
+
+
+@pytest.mark.parametrize("text", [ROCK, FOUR_ON_THE_FLOOR, HALF_TIME, BOSSA])
+def test_steps_that_are_written_read_the_same(text):
+    grid = grid_from_steps(text)
+    np.testing.assert_array_equal(grid_from_steps(write_steps(grid)) > 0, grid > 0)
+
+
+def test_equal_bars_are_written_once():
+    assert write_steps(grid_from_steps(ROCK)) == ROCK
+
+
+def test_a_groove_has_the_same_steps_softer_and_with_ghost_notes():
+    louder = grid_from_steps(ROCK)
+    softer = 0.4 * louder
+    softer[1, 6] = 0.1
+    assert write_steps(softer) == write_steps(louder)
+
+
+@pytest.mark.parametrize("steps_per_bar", [12, 14, 20])
+def test_steps_of_other_meters_can_be_searched(steps_per_bar):
+    grid = np.zeros((3, 2 * steps_per_bar), np.float32)
+    grid[0, [0, steps_per_bar + 2]] = 0.8
+    vector = drum_vector(grid_from_steps(write_steps(grid, steps_per_bar)))
+    assert vector @ drum_vector(grid, steps_per_bar) > 0.95
+
+
+def test_no_hits_are_no_steps():
+    assert write_steps(np.zeros((3, 32), np.float32)) == ""
