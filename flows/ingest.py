@@ -1,7 +1,5 @@
 """The flow `ingest`: folders of audio into the lake. Where it runs is in flows/cluster.py, what it does in tasks."""
 
-from importlib.metadata import version
-
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -9,15 +7,16 @@ from prefect.utilities.annotations import quote
 from catalog.lake import Lake
 from flows.cluster import open_cluster
 from flows.progress import show_progress
-from flows.report import publish_ingest
+from flows.record import record_run
+from flows.report import name_ingest, tag_run
 from flows.settings import Settings, StemChoice
-from tasks.commit import Counts, Owner, Run
+from tasks.commit import Owner, check_rejects
 from tasks.ingest import ingest_shard, plan_files, write_plan
 
 SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
 
 
-@flow(name="ingest", flow_run_name="ingest {sources}", task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE))
+@flow(name="ingest", flow_run_name=name_ingest, task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE))
 def ingest(
     sources: list[str],
     corpus: str | None = None,
@@ -41,42 +40,41 @@ def ingest(
         show_bar: Draw a progress bar on the terminal.
 
     Returns:
-        The run's row of the table `runs`, with the rejects of the run.
+        The run's row of the view `run_history`, with its rejects.
+
+    Raises:
+        TooManyRejects: More of the new files were rejected or failed than the settings allow; the rest is in the lake.
     """
     chosen = {"lake": lake, "stems": stems, "workers": workers, "dask": dask}
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     params, place = settings.track_params(), {"lake": str(settings.lake), "catalog": settings.catalog}
-    run = Run("ingest", {"sources": sources, "corpus": corpus, "force": force} | chosen, version("midime"))
     owner = Owner(settings.user, settings.privacy)
-    counts = Counts()
-    with Lake.open(**place) as opened:
-        run.write(opened)
-        try:
-            plan = plan_files(
-                **place, sources=sources, corpus=corpus, params=params, force=force, retry=settings.retry_params()
-            )
-            counts += write_plan(**place, plan=quote(plan), run_id=run.run_id)
-            if plan.jobs:
-                with open_cluster(settings) as address, show_progress(plan, show_bar) as on_result:
-                    shards = [
-                        ingest_shard.submit(
-                            name,
-                            quote(jobs),
-                            address,
-                            params,
-                            **place,
-                            run_id=run.run_id,
-                            owner=owner,
-                            on_result=quote(on_result),
-                        )
-                        for name, jobs in cut_shards(plan.jobs, settings.shard_files)
-                    ]
-                    counts = sum((shard.result() for shard in shards), counts)
-        except BaseException as error:
-            run.fail(error).write(opened, counts)
-            raise
-        run.end("completed").write(opened, counts)
-        return publish_ingest(opened, run.run_id)
+    asked = {"sources": sources, "corpus": corpus, "force": force} | chosen
+    with Lake.open(**place) as opened, record_run(opened, "ingest", asked, settings) as run:
+        plan = plan_files(
+            **place, sources=sources, corpus=corpus, params=params, force=force, retry=settings.retry_params()
+        )
+        tag_run(job.corpus for job in plan.jobs)
+        run.counts += write_plan(**place, plan=quote(plan), run_id=run.run_id)
+        run.note_plan(opened, len(plan.jobs))
+        if plan.jobs:
+            with open_cluster(settings) as address, show_progress(plan, show_bar) as on_result:
+                shards = [
+                    ingest_shard.submit(
+                        name,
+                        quote(jobs),
+                        address,
+                        params,
+                        **place,
+                        run_id=run.run_id,
+                        owner=owner,
+                        on_result=quote(on_result),
+                    )
+                    for name, jobs in cut_shards(plan.jobs, settings.shard_files)
+                ]
+                run.counts = sum((shard.result() for shard in shards), run.counts)
+        check_rejects(opened, run.run_id, run.counts, settings.max_reject_share)
+    return run.summary
 
 
 def cut_shards(jobs: list, size: int) -> list[tuple[str, list]]:

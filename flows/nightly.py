@@ -1,20 +1,17 @@
 """The flow `nightly`: from the tracks of the day to songs, indexes and a tidy lake. What it does is in catalog/."""
 
-from contextlib import suppress
-from importlib.metadata import version
-
 from prefect import flow
 
-from catalog.dashboard.page import publish_page
 from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams
 from catalog.lake import Lake
+from flows.record import record_run
+from flows.report import name_dated
 from flows.settings import Settings
-from tasks.commit import Run
 from tasks.nightly import build_indexes, compact_lake, find_duplicates, group_tracks
 
 
-@flow(name="nightly")
+@flow(name="nightly", flow_run_name=name_dated)
 def nightly(lake: str | None = None, min_similarity: float | None = None, neighbours: int | None = None) -> dict:
     """Group duplicates, rebuild the indexes and the similarity table, tidy the lake, and publish the dashboard.
 
@@ -34,21 +31,11 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
     place = {"lake": str(settings.lake), "catalog": settings.catalog}
     duplicates = DuplicateParams()
     similarities = IndexParams(min_similarity=settings.min_similarity, neighbours=settings.neighbours)
-    run = Run("nightly", chosen, version("midime"))
-    with Lake.open(**place) as opened:
-        run.write(opened)
-        try:
-            matches = find_duplicates(**place, params=duplicates)
-            songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
-            indexes = build_indexes(**place, params=similarities)
-            files = compact_lake(**place)
-        except BaseException as error:
-            run.fail(error).write(opened)
-            with suppress(OSError):  # the error to tell of is the first one
-                publish_page(opened.connection, opened.folder)
-            raise
-        run.end("completed").write(opened)
-        page = publish_page(opened.connection, opened.folder)
+    with Lake.open(**place) as opened, record_run(opened, "nightly", chosen, settings) as run:
+        matches = find_duplicates(**place, params=duplicates)
+        songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
+        indexes = build_indexes(**place, params=similarities)
+        files = compact_lake(**place)
     return {
         "run_id": run.run_id,
         "matches": matches["matches"],
@@ -56,5 +43,5 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
         "indexes": indexes,
         "similarities": sum(index["similarities"] for index in indexes),
         "files": files["files_after"],
-        "dashboard": str(page),
+        "dashboard": run.summary["dashboard"],
     }

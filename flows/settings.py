@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.plan import RetryParams
@@ -47,6 +47,12 @@ class Settings(BaseSettings):
 
     min_similarity: float = Field(0.7, ge=-1, le=1, description="Least similarity that nightly keeps.")
     neighbours: int = Field(20, ge=1, description="Neighbours that nightly keeps for each pattern.")
+
+    max_reject_share: float = Field(0.2, ge=0, le=1, description="Share of new files that may be rejected or fail.")
+    alert_to: SecretStr | None = Field(
+        None, description="Where alarms are sent: an Apprise address or a Prefect block."
+    )
+    dashboard_url: str | None = Field(None, description="Where the dashboard is served; its file by default.")
 
     def track_params(self) -> TrackParams:
         """What a worker needs to know; the cores are shared out among the workers."""

@@ -11,6 +11,13 @@ from tasks.plan import Fault, FoundFile, Plan
 from tasks.rows import make_rows
 from tasks.track import TrackResult
 
+OUR_PACKAGES = ("catalog", "tasks", "flows")
+FEWEST_FAULTS = 10
+
+
+class TooManyRejects(Exception):
+    """So many files of a run were rejected or failed that somebody should look; the others are in the lake."""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -66,11 +73,12 @@ class Run:
 
     def fail(self, error: BaseException) -> "Run":
         """The run as an error ended it; the error's notes say in which station."""
-        said = str(error).strip().splitlines() or ["no reason was given"]
-        parts = [*getattr(error, "__notes__", []), type(error).__name__, said[0]]
+        said = str(error).strip().splitlines()
+        ours = type(error).__module__.split(".")[0] in OUR_PACKAGES  # whose messages are whole sentences
+        parts = [*getattr(error, "__notes__", []), *([] if ours and said else [type(error).__name__]), *said[:1]]
         return self.end("failed", ": ".join(parts))
 
-    def write(self, lake: Lake, counts: Counts = Counts()) -> None:
+    def write(self, lake: Lake, counts: Counts = Counts(), tracks_planned: int | None = None) -> None:
         """Write the run's row, or bring it up to date."""
         row = {
             "run_id": self.run_id,
@@ -80,6 +88,7 @@ class Run:
             "ended_at": self.ended_at,
             "state": self.state,
             "message": self.message,
+            "tracks_planned": tracks_planned,
             "code_version": self.code_version,
         }
         with lake.transaction(f"{self.flow} {self.state}", {"run_id": self.run_id}) as change:
@@ -132,6 +141,31 @@ def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: 
             if result.fault:
                 _write_fault(change, result.job.files, result.fault, result.job.file_hash, run_id)
     return count_results(results)
+
+
+def check_rejects(lake: Lake, run_id: str, counts: Counts, most: float) -> None:
+    """Refuse to call a run completed whose new files are for a large part not in the lake.
+
+    Args:
+        lake: The lake, with the run's rejects.
+        run_id: The run.
+        counts: What became of its files.
+        most: The largest share of its new files that may be rejected or fail; asked of ten faults and more.
+
+    Raises:
+        TooManyRejects: The share is larger.
+    """
+    reasons = lake.query(
+        "SELECT reason, count(*) AS files FROM rejects WHERE run_id = ? GROUP BY reason ORDER BY files DESC, reason",
+        [run_id],
+    ).to_pylist()
+    faults = sum(row["files"] for row in reasons)
+    looked_at = counts.new + counts.duplicate + faults
+    if faults >= FEWEST_FAULTS and faults > most * looked_at:
+        raise TooManyRejects(
+            f"{faults} of {looked_at} new files were rejected or failed ({faults / looked_at:.0%}, the limit is"
+            f" {most:.0%}), most of them as {reasons[0]['reason']} ({reasons[0]['files']})."
+        )
 
 
 def count_results(results: Iterable[TrackResult]) -> Counts:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from queue import Empty, Queue
 
 from distributed import Client, Future, KilledWorker
@@ -12,6 +13,7 @@ from distributed import Client, Future, KilledWorker
 from tasks.errors import TrackTimeout, WorkerCrashed
 from tasks.plan import Fault, TrackJob
 from tasks.track import TrackParams, TrackResult, analyse_track
+from tasks.worklog import collect_log
 
 FUTURES_PER_WORKER = 2
 GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
@@ -51,7 +53,9 @@ def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:
     guard.daemon = True
     guard.start()
     try:
-        return analyse_track(job, params)
+        with collect_log() as log:
+            result = analyse_track(job, params)
+        return replace(result, log=log)
     finally:
         guard.cancel()
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from catalog.lake import Lake
@@ -13,7 +14,7 @@ from tasks.plan import Plan, RetryParams, TrackJob, make_plan
 from tasks.track import TrackParams, TrackResult, stage_versions
 
 
-@task(name="plan")
+@task(name="plan", cache_policy=NO_CACHE)
 def plan_files(
     lake: str,
     catalog: str | None,
@@ -28,14 +29,14 @@ def plan_files(
         return make_plan(sources, corpus, opened.connection, stage_versions(params), force, retry)
 
 
-@task(name="commit plan")
+@task(name="commit plan", cache_policy=NO_CACHE)
 def write_plan(lake: str, catalog: str | None, plan: Plan, run_id: str) -> Counts:
     """Write what needs no analysis."""
     with Lake.open(lake, catalog) as opened:
         return commit_plan(opened, plan, run_id)
 
 
-@task(name="shard", task_run_name="shard {name}")
+@task(name="shard", task_run_name="shard {name}", cache_policy=NO_CACHE)
 def ingest_shard(
     name: str,
     jobs: Sequence[TrackJob],
@@ -52,6 +53,8 @@ def ingest_shard(
     results = []
     for result in fan_out(address, jobs, params):
         results.append(result)
+        for line in result.log:
+            get_run_logger().log(line.level, f"{result.job.file.path}: {line.message}")
         on_result(result)
     with Lake.open(lake, catalog) as opened:
         counts = commit_shard(opened, name, results, run_id, owner)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from catalog.duplicates import refresh_matches
@@ -25,7 +26,7 @@ def station(name: str) -> Callable:
                 error.add_note(name)
                 raise
 
-        return task(name=name)(run)
+        return task(name=name, cache_policy=NO_CACHE)(run)
 
     return wrap
 

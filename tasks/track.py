@@ -5,8 +5,9 @@ that listens (tasks/listen.py); then the stations that decide (beats, key, secti
 the rows look like is in tasks/rows.py.
 """
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from tasks.music.sections import Sections, detect_sections
 from tasks.music.vectors import drum_vector
 from tasks.plan import Fault, TrackJob
 from tasks.watch import StageRun, StageWatch
+from tasks.worklog import LogLine
 
 VERSIONS = {
     "decode": audio.VERSION,
@@ -112,11 +114,12 @@ class Analysis:
 
 @dataclass(frozen=True)
 class TrackResult:
-    """The end of a job: an analysis or a fault."""
+    """The end of a job: an analysis or a fault, and what the worker's log said meanwhile."""
 
     job: TrackJob
     analysis: Analysis | None = None
     fault: Fault | None = None
+    log: list[LogLine] = field(default_factory=list)
 
 
 def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
@@ -129,6 +132,7 @@ def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
     except MemoryError:
         fault = OutOfMemory("The track needed more memory than there is.")
     except Exception as error:  # the one place: an unknown fault of a stage costs this track alone
+        logging.getLogger(__name__).exception("Stage %s failed.", watch.stage)
         fault = StageFailed(f"{type(error).__name__} in stage {watch.stage}: {error}")
     versions = stage_versions(params)
     return TrackResult(job, fault=Fault.of(fault, watch.stage, versions.get(watch.stage, "")))

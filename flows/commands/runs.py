@@ -1,5 +1,7 @@
 """The runs: bringing folders into the lake, and what is done every night."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +61,8 @@ def ingest(
     _check_cluster(settings)
     from flows.ingest import ingest as ingest_flow
 
-    summary = ingest_flow(
+    summary = _run_flow(
+        ingest_flow,
         sources=[str(source) for source in sources],
         corpus=corpus,
         lake=str(settings.lake),
@@ -81,13 +84,24 @@ def nightly(lake: LakeOption = None, as_json: JsonOption = False) -> None:
 
     settings = read_settings(lake)
     open_reader(settings).close()
-    summary = nightly_flow(lake=str(settings.lake))
+    summary = _run_flow(nightly_flow, lake=str(settings.lake))
     if as_json:
         print_json(summary)
         return
     rows = [[name.replace("_", " "), value] for name, value in summary.items() if name != "indexes"]
     rows += [[f"index of {index['instrument_type']}", index["index_version"]] for index in summary["indexes"]]
     print_rows(["nightly", str(settings.lake)], rows)
+
+
+def _run_flow(flow: Callable, **parameters) -> dict:
+    """Run a flow; end with one line and exit code 1 where too much of its work came to nothing."""
+    from tasks.commit import TooManyRejects
+
+    try:
+        return flow(**parameters)
+    except TooManyRejects as error:
+        notes.print(f'{error} Which and why: midime sql "FROM failed_files"', style="red", markup=False)
+        sys.exit(1)
 
 
 def _check_cluster(settings) -> None:

@@ -1,0 +1,66 @@
+"""A run's row in `runs` and what it leaves in Prefect and on the dashboard, however the run ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from catalog.lake import Lake
+from flows.alerts import send_alerts
+from flows.report import publish_run
+from flows.settings import Settings
+from tasks.commit import Counts, Run
+
+
+@dataclass
+class RecordedRun:
+    """A run under way.
+
+    Attributes:
+        run: What it was asked to do.
+        counts: What became of its files so far.
+        tracks_planned: How many contents it set out to analyse; None before the plan is made.
+        summary: Its row with its rejects, once it has ended.
+    """
+
+    run: Run
+    counts: Counts = field(default_factory=Counts)
+    tracks_planned: int | None = None
+    summary: dict = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    def note_plan(self, lake: Lake, tracks: int) -> None:
+        """Write how much there is to do, so that readers can tell how much is left."""
+        self.tracks_planned = tracks
+        self.write(lake, self.run)
+
+    def write(self, lake: Lake, run: Run) -> None:
+        """Bring the row up to date."""
+        run.write(lake, self.counts, self.tracks_planned)
+
+
+@contextmanager
+def record_run(lake: Lake, flow: str, parameters: dict, settings: Settings) -> Iterator[RecordedRun]:
+    """Keep the row of a run from its start to its end; publish its report, the dashboard and its alarms.
+
+    An error inside ends the run as failed, with the error as its message, and is raised again.
+    """
+    recorded = RecordedRun(Run(flow, parameters, version("midime")))
+    recorded.write(lake, recorded.run)
+    try:
+        yield recorded
+    except BaseException as error:
+        recorded.write(lake, recorded.run.fail(error))
+        with suppress(Exception):  # the error to tell of is the first one
+            _publish(lake, recorded, settings)
+        raise
+    recorded.write(lake, recorded.run.end("completed"))
+    _publish(lake, recorded, settings)
+
+
+def _publish(lake: Lake, recorded: RecordedRun, settings: Settings) -> None:
+    recorded.summary = publish_run(lake, recorded.run_id, settings.dashboard_url)
+    send_alerts(lake, recorded.run, settings)
