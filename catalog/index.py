@@ -1,15 +1,18 @@
-"""The FAISS indexes over the rhythm vectors: built, published, opened. How they are searched is in catalog/search.py.
+"""The indexes over the rhythm vectors: built, published, opened. How they are asked is in catalog/search.py.
 
-There is one index an instrument. Its name is made from what it holds, so that an unchanged lake builds nothing, and
-anybody can tell whether an index still holds what the lake holds. A vector's number in the index is the front of its
-pattern's identifier (`number_patterns`), so the file needs no list of identifiers beside it.
+There is one index an instrument: a table of the patterns with their vectors (an Arrow file that is mapped, never read
+whole) and, from some size on, a FAISS index over its rows that proposes candidates; the vectors then judge those
+exactly. Its name is made from what it holds, so that an unchanged lake builds nothing, and anybody can tell whether an
+index still holds what the lake holds.
+
+Two grooves are as similar as the cosine of their vectors where one is shifted by the number of beats at which they are
+most alike: where a bar begins is the least certain thing that is heard.
 
 Reference:
-    Douze et al., "The Faiss library", arXiv 2401.08281; Malkov & Yashunin, "Efficient and robust approximate nearest
-    neighbor search using Hierarchical Navigable Small World graphs", TPAMI 2020.
+    Douze et al., "The Faiss library", arXiv 2401.08281; André, Kermarrec & Le Scouarnec, "Quicker ADC", TPAMI 2019 (the
+    codes of four bits).
 """
 
-import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +29,15 @@ from catalog.lake import Lake, hash_file
 from catalog.tables import INDEX_VERSIONS, make_id
 
 DIMENSIONS = 96
+INSTRUMENT_ROWS = 3
+SHIFTS = 8  # beats in the two bars of a vector
 BUILD_AGAIN = "Run: midime nightly"
-QUERY_BATCH = 4096
-GRAPH_CARE = 40  # candidates for each link; twice as many cost twice the time for less than 0.001 of recall
+READ_BATCH = 50_000
+QUERY_BATCH = 1024
+PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted
+EXACT_SHARE = 0.02  # of the vectors: so few are compared one by one
+TRAINED_ON = 200_000
+COMPARED_AT_ONCE = 2**24  # similarities in memory: 64 MB
 LEFTOVER_AFTER_S = 86_400
 
 
@@ -37,20 +46,22 @@ class IndexParams:
     """Which index for how many vectors, and which neighbours are kept.
 
     Attributes:
-        flat_below: Fewer vectors are searched exactly.
-        ivf_from: From so many on, lists take less memory than a graph.
-        graph_links: Links of a vector in the graph.
-        min_similarity: Least cosine of a neighbour in `pattern_similarities`.
+        flat_below: Fewer vectors are all compared.
+        codes: How FAISS keeps vectors to propose candidates from.
+        min_similarity: Least similarity of a neighbour in `pattern_similarities`.
         neighbours: Most neighbours of a pattern there.
         sample: Vectors on which the recall is measured.
+        wanted_recall: More lists are searched until this recall is reached.
+        least_recall: An index below it is not published.
     """
 
-    flat_below: int = 10_000
-    ivf_from: int = 1_000_000
-    graph_links: int = 32
+    flat_below: int = 20_000
+    codes: str = "PQ48x4fsr"
     min_similarity: float = 0.7
     neighbours: int = 20
     sample: int = 200
+    wanted_recall: float = 0.99
+    least_recall: float = 0.95
 
     @property
     def suffix(self) -> str:
@@ -58,43 +69,104 @@ class IndexParams:
         return f"-top{self.neighbours}-{self.min_similarity:g}"
 
 
-@dataclass(frozen=True)
-class Patterns:
-    """The searchable patterns of one instrument, in the order of their identifiers.
+class LowRecall(CatalogError):
+    """An index misses too many neighbours to be published."""
+
+
+class GrooveIndex:
+    """An index of one instrument: vectors that are compared, and what proposes them.
 
     Attributes:
-        pattern_ids: Text, (n,).
-        tracks: The track of each as a number, int64 (n,).
-        public: Whether anybody may see it, bool (n,).
-        vectors: float32 (n, DIMENSIONS), of unit length.
-        contents: Fingerprint of what the index holds, see `read_contents`.
-        snapshot: The lake's snapshot they were read from.
+        rows: Arrow table in the order of pattern_id; the columns of ROWS_SQL.
+        vectors: float32 (n, DIMENSIONS), of unit length; mapped where the rows are.
+        proposer: A FAISS index over the row numbers; None where all vectors are compared.
+        version: The row of `index_versions`; empty while it is built.
     """
 
-    pattern_ids: Sequence[str]
-    tracks: np.ndarray
-    public: np.ndarray
-    vectors: np.ndarray
-    contents: int
-    snapshot: int
+    def __init__(self, rows: pa.Table, proposer: object = None, version: dict | None = None) -> None:
+        self.rows, self.proposer, self.version = rows, proposer, version or {}
+        parts = [chunk.flatten().to_numpy().reshape(-1, DIMENSIONS) for chunk in rows["vector"].chunks]
+        self.vectors = parts[0] if len(parts) == 1 else np.concatenate([np.zeros((0, DIMENSIONS), np.float32), *parts])
 
-
-@dataclass(frozen=True)
-class OpenIndex:
-    """A FAISS index in memory, and its row of `index_versions`."""
-
-    faiss_index: object
-    index_version: str
-    instrument_type: str
-    kind: str
-    vectors: int
-    built_at: datetime
+    def __len__(self) -> int:
+        return len(self.vectors)
 
     def find_nearest(
-        self, vectors: np.ndarray, count: int, numbers: np.ndarray | None = None
+        self, queries: np.ndarray, count: int, allowed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `search_index`."""
-        return search_index(self.faiss_index, vectors, count, numbers)
+        """The most similar rows to each vector.
+
+        Args:
+            queries: float32 (q, DIMENSIONS), of unit length.
+            count: How many for each.
+            allowed: Which rows may be found, bool (n,); all by default.
+
+        Returns:
+            Similarities float32 and row numbers int64, both (q, count), the best first, equals by row number; -1 where
+            there are no more.
+        """
+        shifted = shift_beats(np.ascontiguousarray(queries, np.float32))
+        share = 1.0 if allowed is None else allowed.mean() if len(allowed) else 0.0
+        if self.proposer is None or share <= EXACT_SHARE:
+            return self._compare_all(shifted, count, allowed)
+        proposed = self._propose(shifted, count, allowed)
+        if ((proposed >= 0).sum(axis=1) < min(count, round(share * len(self)))).any():
+            return self._compare_all(shifted, count, allowed)  # too many lists hold nothing that is allowed
+        scores = np.einsum("qcd,qsd->qcs", self.vectors[np.maximum(proposed, 0)], shifted).max(axis=2)
+        scores[proposed < 0] = -np.inf
+        return _take_best(scores, proposed, count)
+
+    def _compare_all(
+        self, shifted: np.ndarray, count: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        vectors = self.vectors if allowed is None else self.vectors[rows]
+        step = max(1, COMPARED_AT_ONCE // max(1, len(rows)))
+        parts = [(np.zeros((0, count), np.float32), np.zeros((0, count), np.int64))]
+        for start in range(0, len(shifted), step):
+            some = shifted[start : start + step]
+            scores = some[:, 0] @ vectors.T
+            for beats in range(1, SHIFTS):
+                np.maximum(scores, some[:, beats] @ vectors.T, out=scores)
+            parts.append(_take_best(scores, np.broadcast_to(rows, scores.shape), count))
+        scores, found = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(found)
+
+    def _propose(self, shifted: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Row numbers that may be among the nearest, (q, c), each once; -1 fills up."""
+        import faiss
+
+        parameters = faiss.SearchParametersIVF(nprobe=self.proposer.nprobe)
+        if allowed is not None:
+            # The fewer rows count, the more lists have to be looked through for as many of them.
+            parameters.nprobe = min(self.proposer.nlist, int(self.proposer.nprobe / np.sqrt(allowed.mean())))
+            bits = np.packbits(allowed, bitorder="little")
+            parameters.sel = faiss.IDSelectorBitmap(bits)
+        wanted = min(len(self), PROPOSED_A_RESULT * count)
+        _, found = self.proposer.search(shifted.reshape(-1, DIMENSIONS), wanted, params=parameters)
+        found = np.sort(found.reshape(len(shifted), -1), axis=1)
+        found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
+        return found
+
+
+def shift_beats(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (q, DIMENSIONS) at every beat that their two bars can begin on, (q, SHIFTS, DIMENSIONS)."""
+    grids = vectors.reshape(len(vectors), INSTRUMENT_ROWS, SHIFTS, -1)
+    return np.stack([np.roll(grids, beats, axis=2).reshape(len(vectors), -1) for beats in range(SHIFTS)], axis=1)
+
+
+def _take_best(scores: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` best of each row of scores and of row numbers, both (q, n), filled up with -inf and -1."""
+    missing = count - scores.shape[1]
+    if missing > 0:
+        scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
+    elif missing < 0:
+        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    order = np.lexsort((rows, -scores), axis=1)
+    scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return scores.astype(np.float32), np.where(np.isfinite(scores), rows, -1)
 
 
 def refresh_indexes(lake: Lake, params: IndexParams = IndexParams()) -> list[dict]:
@@ -109,6 +181,7 @@ def refresh_indexes(lake: Lake, params: IndexParams = IndexParams()) -> list[dic
 
     Raises:
         StaleIndex: Patterns were removed while their index was built.
+        LowRecall: The index misses too many neighbours; the one before it stays.
     """
     (lake.folder / "index").mkdir(exist_ok=True)
     found = lake.connection.execute("SELECT DISTINCT instrument_type FROM searchable_patterns ORDER BY 1").fetchall()
@@ -119,8 +192,8 @@ def refresh_indexes(lake: Lake, params: IndexParams = IndexParams()) -> list[dic
     return summaries
 
 
-def open_index(connection: duckdb.DuckDBPyConnection, folder: Path, instrument: str) -> OpenIndex:
-    """Load the index of an instrument, after checking that it holds what the lake holds.
+def open_index(connection: duckdb.DuckDBPyConnection, folder: Path, instrument: str) -> GrooveIndex:
+    """Map the index of an instrument, after checking that it holds what the lake holds.
 
     Raises:
         MissingIndex: There is none, or its file is lost or damaged.
@@ -130,17 +203,17 @@ def open_index(connection: duckdb.DuckDBPyConnection, folder: Path, instrument: 
     if row is None:
         raise MissingIndex(f"No index of {instrument} patterns has been built yet. {BUILD_AGAIN}")
     path = Path(folder) / row["uri"]
-    if not _is_whole(path, row["sha256"]):
-        raise MissingIndex(f"The index file {row['uri']} is lost or damaged. {BUILD_AGAIN}")
     if not is_fresh(connection, row):
         raise StaleIndex(
             f"The index of {instrument} patterns was built at snapshot {row['lake_snapshot']}, and they have changed "
             f"since. {BUILD_AGAIN}"
         )
-    import faiss
-
-    names = ("index_version", "instrument_type", "kind", "vectors", "built_at")
-    return OpenIndex(faiss.read_index(str(path)), *(row[name] for name in names))
+    if not path.is_file():
+        raise MissingIndex(f"The index file {row['uri']} is lost. {BUILD_AGAIN}")
+    try:
+        return _load(path, row)
+    except (pa.ArrowInvalid, OSError, RuntimeError) as error:
+        raise MissingIndex(f"The index file {row['uri']} is damaged. {BUILD_AGAIN}") from error
 
 
 def find_index(connection: duckdb.DuckDBPyConnection, instrument: str) -> dict | None:
@@ -155,6 +228,8 @@ def find_index(connection: duckdb.DuckDBPyConnection, instrument: str) -> dict |
 
 def is_fresh(connection: duckdb.DuckDBPyConnection, row: dict) -> bool:
     """Whether an index, given by its row, holds exactly the patterns of the lake."""
+    if _is_untouched_since(connection, row["lake_snapshot"]):
+        return True
     count, contents = read_contents(connection, row["instrument_type"])
     name = name_index(row["instrument_type"], row["kind"], contents)
     return count == row["vectors"] and row["index_version"].startswith(name)
@@ -175,109 +250,72 @@ def name_index(instrument: str, kind: str, contents: int) -> str:
 
 
 def choose_kind(vectors: int, params: IndexParams = IndexParams()) -> str:
-    """The FAISS factory string for so many vectors."""
+    """Flat, or the FAISS factory string of the proposer, for so many vectors."""
     if vectors < params.flat_below:
         return "Flat"
-    if vectors < params.ivf_from:
-        return f"HNSW{params.graph_links}"
-    lists = 2 ** round(np.log2(4 * np.sqrt(vectors)))
-    return f"IVF{lists},Flat"
+    return f"IVF{2 ** round(np.log2(4 * np.sqrt(vectors)))},{params.codes}"
 
 
-def build_index(vectors: np.ndarray, numbers: np.ndarray, kind: str) -> object:
-    """Build a FAISS index by inner product; the same vectors give the same index.
+def build_proposer(vectors: np.ndarray, kind: str) -> object:
+    """Build the FAISS index that proposes row numbers; None for the kind Flat. The same vectors give the same index.
 
     Args:
         vectors: float32 (n, DIMENSIONS), of unit length.
-        numbers: int64 (n,), the numbers they are found by.
-        kind: A FAISS factory string.
+        kind: Flat or a FAISS factory string.
     """
+    if kind == "Flat":
+        return None
     import faiss
 
-    index = faiss.index_factory(vectors.shape[1], f"IDMap,{kind}", faiss.METRIC_INNER_PRODUCT)
-    threads = faiss.omp_get_max_threads()
-    if kind.startswith("HNSW"):
-        faiss.omp_set_num_threads(1)  # a graph built by many threads depends on which comes first
-        faiss.downcast_index(index.index).hnsw.efConstruction = GRAPH_CARE
-    try:
-        index.train(vectors)
-        index.add_with_ids(vectors, numbers)
-    finally:
-        faiss.omp_set_num_threads(threads)
+    index = faiss.index_factory(DIMENSIONS, kind, faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = 10
+    index.train(vectors[:: max(1, len(vectors) // TRAINED_ON)])
+    for start in range(0, len(vectors), READ_BATCH):
+        index.add(vectors[start : start + READ_BATCH])
+    index.nprobe = max(1, index.nlist // 64)
     return index
 
 
-def search_index(
-    index: object, vectors: np.ndarray, count: int, numbers: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest vectors by inner product, in an index of any of our kinds.
+def tune_recall(index: GrooveIndex, params: IndexParams) -> float:
+    """Search more lists until the recall is as wanted, or all are searched; the recall of the ten nearest.
 
-    Args:
-        index: From `build_index`.
-        vectors: float32 (n, DIMENSIONS), of unit length.
-        count: How many a vector.
-        numbers: Only the vectors with these numbers; all by default.
-
-    Returns:
-        Cosines float32 and numbers int64, both (n, count), the best first; -1 where there are no more.
+    The recall is the share of the exact ten nearest neighbours that are found, over vectors drawn evenly; equal
+    similarities count.
     """
-    import faiss
-
-    inner = faiss.downcast_index(index.index)
-    share = 1.0 if numbers is None else len(numbers) / index.ntotal
-    selected = {} if numbers is None else {"sel": faiss.IDSelectorBatch(numbers)}
-    if isinstance(inner, faiss.IndexHNSW):
-        # The graph is walked through all vectors: the fewer of them count, the longer the walk.
-        parameters = faiss.SearchParametersHNSW(efSearch=int(max(64, 2 * count) / share), **selected)
-    elif isinstance(inner, faiss.IndexIVF):
-        parameters = faiss.SearchParametersIVF(
-            nprobe=min(inner.nlist, int(max(8, inner.nlist // 64) / share)), **selected
-        )
-    else:
-        parameters = faiss.SearchParameters(**selected)
-    return index.search(np.ascontiguousarray(vectors, np.float32), count, params=parameters)
+    if index.proposer is None:
+        return 1.0
+    chosen = index.vectors[np.linspace(0, len(index) - 1, min(params.sample, len(index))).astype(int)]
+    count = min(10, len(index))
+    truth, _ = GrooveIndex(index.rows).find_nearest(chosen, count)
+    while True:
+        found, _ = index.find_nearest(chosen, count)
+        recall = float((found >= truth[:, -1:] - 1e-6).mean())
+        if recall >= params.wanted_recall or index.proposer.nprobe >= index.proposer.nlist:
+            return recall
+        index.proposer.nprobe = min(2 * index.proposer.nprobe, index.proposer.nlist)
 
 
-def number_patterns(pattern_ids: Sequence[str]) -> np.ndarray:
-    """The front 63 bits of each identifier, int64 (n,): in the same order, and different for ten million by far."""
-    return np.array([uuid.UUID(pattern).int >> 65 for pattern in pattern_ids], np.int64)
-
-
-def bound_number(number: int) -> tuple[str, str]:
-    """The lowest and the highest identifier with this number."""
-    return str(uuid.UUID(int=number << 65)), str(uuid.UUID(int=((number + 1) << 65) - 1))
-
-
-def measure_recall(index: object, vectors: np.ndarray, numbers: np.ndarray, sample: int) -> float:
-    """Share of the exact ten nearest neighbours that an index finds, over evenly drawn vectors; equal scores count."""
-    chosen = vectors[np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(int)]
-    count = min(10, len(vectors))
-    exact = build_index(vectors, numbers, "Flat")
-    truth, _ = search_index(exact, chosen, count)
-    found, _ = search_index(index, chosen, count)
-    return float((found >= truth[:, -1:] - 1e-6).mean())
-
-
-def find_neighbours(index: object, patterns: Patterns, numbers: np.ndarray, params: IndexParams) -> Iterator[pa.Table]:
+def find_neighbours(index: GrooveIndex, params: IndexParams) -> Iterator[pa.Table]:
     """The rows of `pattern_similarities` in batches, without index_version, instrument and time.
 
     A pattern's neighbours are public patterns of other tracks.
     """
-    _, sizes = np.unique(patterns.tracks, return_counts=True)
-    visible = None if patterns.public.all() else numbers[patterns.public]
-    candidates = int(patterns.public.sum())
-    count = min(candidates, params.neighbours + int(sizes.max(initial=0)))
-    asking = np.flatnonzero(patterns.public)
+    ids = index.rows["pattern_id"].to_numpy(zero_copy_only=False)
+    public = index.rows["privacy_setting"].to_numpy(zero_copy_only=False) == "public"
+    _, tracks, sizes = np.unique(
+        index.rows["track_id"].to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True
+    )
+    allowed = None if public.all() else public
+    count = min(int(public.sum()), params.neighbours + int(sizes.max(initial=0)))
+    asking = np.flatnonzero(public)
     for start in range(0, len(asking), QUERY_BATCH):
         rows = asking[start : start + QUERY_BATCH]
-        scores, found = search_index(index, patterns.vectors[rows], count, visible)
-        others = np.searchsorted(numbers, found)
+        scores, found = index.find_nearest(index.vectors[rows], count, allowed)
         kept = (found >= 0) & (scores >= params.min_similarity)
-        kept &= patterns.tracks[np.where(found >= 0, others, 0)] != patterns.tracks[rows][:, None]
+        kept &= tracks[np.maximum(found, 0)] != tracks[rows][:, None]
         kept &= np.cumsum(kept, axis=1) <= params.neighbours
         left, place = np.nonzero(kept)
-        ids_1 = [patterns.pattern_ids[row] for row in rows[left]]
-        ids_2 = [patterns.pattern_ids[other] for other in others[left, place]]
+        ids_1, ids_2 = ids[rows[left]].tolist(), ids[found[left, place]].tolist()
         yield pa.table(
             {
                 "similarity_id": [make_id("similarity", *pair) for pair in zip(ids_1, ids_2, strict=True)],
@@ -288,64 +326,79 @@ def find_neighbours(index: object, patterns: Patterns, numbers: np.ndarray, para
         )
 
 
-def read_patterns(connection: duckdb.DuckDBPyConnection, instrument: str) -> Patterns:
-    """The searchable patterns of an instrument, all from one snapshot."""
+# What an index keeps of each pattern: its vector, and what a search may filter by.
+ROWS_SQL = """
+SELECT pattern_id::VARCHAR AS pattern_id, track_id::VARCHAR AS track_id, instrument_type, corpus, tempo_bpm,
+    time_signature, detected_key, detected_genre, privacy_setting, user_id,
+    list_transform(vector::FLOAT[], lambda x: x / sqrt(list_dot_product(vector::FLOAT[], vector::FLOAT[])))::FLOAT[96]
+        AS vector
+FROM searchable_patterns WHERE instrument_type = ? ORDER BY pattern_id
+"""
+
+
+def write_rows(connection: duckdb.DuckDBPyConnection, instrument: str, path: Path) -> tuple[int, int]:
+    """Write the patterns of an instrument to an Arrow file, all from one snapshot, a batch at a time.
+
+    Returns:
+        The snapshot, and the fingerprint of the contents.
+    """
     connection.execute("BEGIN")
     try:
         snapshot = connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()[0]
         _, contents = read_contents(connection, instrument)
-        rows = connection.execute(
-            "SELECT pattern_id::VARCHAR AS pattern_id, dense_rank() OVER (ORDER BY track_id) AS track,"
-            " privacy_setting = 'public' AS public, vector"
-            " FROM searchable_patterns WHERE instrument_type = ? ORDER BY pattern_id",
-            [instrument],
-        ).to_arrow_table()
+        batches = connection.execute(ROWS_SQL, [instrument]).to_arrow_reader(READ_BATCH)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batches.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
     finally:
         connection.execute("ROLLBACK")
-    vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, DIMENSIONS)
-    return Patterns(
-        pattern_ids=rows["pattern_id"].to_pylist(),
-        tracks=rows["track"].to_numpy(),
-        public=rows["public"].fill_null(False).to_numpy(zero_copy_only=False),
-        vectors=(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32),
-        contents=contents,
-        snapshot=snapshot,
-    )
+    return snapshot, contents
 
 
 def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
     count, contents = read_contents(lake.connection, instrument)
     row = find_index(lake.connection, instrument)
     wanted = name_index(instrument, choose_kind(count, params), contents) + params.suffix
-    if row and row["index_version"] == wanted and _is_whole(lake.folder / row["uri"], row["sha256"]):
+    if row and row["index_version"] == wanted and _is_whole(lake, row):
         return _summarise(lake, row, built=False)
 
-    patterns = read_patterns(lake.connection, instrument)
-    kind = choose_kind(len(patterns.vectors), params)
-    version = name_index(instrument, kind, patterns.contents) + params.suffix
-    numbers = number_patterns(patterns.pattern_ids)
-    if (np.diff(numbers) <= 0).any():
-        raise CatalogError(f"Two {instrument} patterns share the front of their identifiers and cannot be indexed.")
-    index = build_index(patterns.vectors, numbers, kind)
-    uri = f"index/{version}.faiss"
-    _write_index(index, lake.folder / uri)
+    beside = lake.folder / "index" / f"{uuid.uuid4()}.part"
+    try:
+        snapshot, contents = write_rows(lake.connection, instrument, beside)
+        rows = _map_rows(beside)
+        kind = choose_kind(len(rows), params)
+        index = GrooveIndex(rows)
+        index.proposer = build_proposer(index.vectors, kind)
+        recall = tune_recall(index, params)
+        if recall < params.least_recall:
+            raise LowRecall(
+                f"The new index of {instrument} patterns finds only {recall:.3f} of the nearest, wanted are "
+                f"{params.least_recall}: it is not published, and the one before it stays."
+            )
+        version = name_index(instrument, kind, contents) + params.suffix
+        uri = f"index/{version}.arrow"
+        if index.proposer is not None:
+            _write_proposer(index.proposer, _proposer_path(lake.folder / uri))
+        beside.rename(lake.folder / uri)
+    finally:
+        beside.unlink(missing_ok=True)
     row = {
         "index_version": version,
         "instrument_type": instrument,
         "kind": kind,
-        "vectors": len(numbers),
+        "vectors": len(index),
         "dimensions": DIMENSIONS,
-        "recall_at_10": measure_recall(index, patterns.vectors, numbers, params.sample),
+        "recall_at_10": recall,
         "uri": uri,
         "sha256": hash_file(lake.folder / uri),
-        "lake_snapshot": patterns.snapshot,
+        "lake_snapshot": snapshot,
         "built_at": datetime.now(UTC),
     }
-    _publish(lake, row, patterns, find_neighbours(index, patterns, numbers, params))
+    _publish(lake, row, index, find_neighbours(index, params))
     return _summarise(lake, row, built=True)
 
 
-def _publish(lake: Lake, row: dict, patterns: Patterns, neighbours: Iterator[pa.Table]) -> None:
+def _publish(lake: Lake, row: dict, index: GrooveIndex, neighbours: Iterator[pa.Table]) -> None:
     """Make an index visible together with its similarities, in place of the one before."""
     connection = lake.connection
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {FRESH} ({FRESH_COLUMNS})")
@@ -354,7 +407,7 @@ def _publish(lake: Lake, row: dict, patterns: Patterns, neighbours: Iterator[pa.
         connection.execute(f"INSERT INTO {FRESH} BY NAME SELECT * FROM neighbour_batch")
         connection.unregister("neighbour_batch")
     instrument, version = row["instrument_type"], row["index_version"]
-    connection.register("indexed", pa.table({"pattern_id": patterns.pattern_ids}))
+    connection.register("indexed", index.rows.select(["pattern_id"]))
     with lake.transaction("publish index", {"index_version": version}) as change:
         (gone,) = change.values(
             "SELECT count(*) FROM indexed WHERE pattern_id::UUID NOT IN (SELECT pattern_id FROM patterns)", []
@@ -399,29 +452,82 @@ def _retire_instruments(lake: Lake, instruments: Sequence[str]) -> None:
 
 def _remove_files(lake: Lake, uris: Iterable[str]) -> None:
     for uri in uris:
-        (lake.folder / uri).unlink(missing_ok=True)
+        for path in (lake.folder / uri, _proposer_path(lake.folder / uri)):
+            path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(lake: Lake) -> None:
     """Remove index files that no row names, and that no running build can be about to publish."""
-    published = {uri for (uri,) in lake.connection.execute("SELECT uri FROM index_versions").fetchall()}
+    published = {Path(uri).stem for (uri,) in lake.connection.execute("SELECT uri FROM index_versions").fetchall()}
     old = time.time() - LEFTOVER_AFTER_S
     for path in (lake.folder / "index").iterdir():
-        if f"index/{path.name}" not in published and path.stat().st_mtime < old:
+        if path.stem not in published and path.stat().st_mtime < old:
             path.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
-    return path.is_file() and hash_file(path) == sha256
+def _is_whole(lake: Lake, row: dict) -> bool:
+    path = lake.folder / row["uri"]
+    proposer = row["kind"] == "Flat" or _proposer_path(path).is_file()
+    return proposer and path.is_file() and hash_file(path) == row["sha256"]
 
 
-def _write_index(index: object, path: Path) -> None:
+# What DuckLake calls a change of a table's rows; moving them between files is none.
+CHANGES = (
+    "tables_inserted_into",
+    "tables_deleted_from",
+    "tables_altered",
+    "tables_dropped",
+    "inlined_insert",
+    "inlined_delete",
+)
+
+
+def _is_untouched_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> bool:
+    """Whether surely no snapshot since this one changed the patterns or their tracks."""
+    known, touched = connection.execute(
+        """
+        WITH watched AS (
+            SELECT table_id::VARCHAR AS id FROM ducklake_table_info('lake') WHERE table_name IN ('patterns', 'tracks')
+        ), changes AS (
+            SELECT snapshot_id, unnest(map_entries(changes), recursive := true) FROM ducklake_snapshots('lake')
+        )
+        SELECT
+            (SELECT count(*) FROM ducklake_snapshots('lake') WHERE snapshot_id = $snapshot),
+            (
+                SELECT count(*) FROM changes
+                WHERE snapshot_id > $snapshot AND key IN (SELECT unnest($keys))
+                    AND list_has_any(value, (SELECT list(id) FROM watched))
+            )
+        """,
+        {"snapshot": snapshot, "keys": list(CHANGES)},
+    ).fetchone()
+    return bool(known) and not touched
+
+
+def _proposer_path(path: Path) -> Path:
+    return path.with_suffix(".faiss")
+
+
+def _map_rows(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _load(path: Path, row: dict) -> GrooveIndex:
+    proposer = None
+    if row["kind"] != "Flat":
+        import faiss
+
+        proposer = faiss.read_index(str(_proposer_path(path)))
+    return GrooveIndex(_map_rows(path), proposer, row)
+
+
+def _write_proposer(proposer: object, path: Path) -> None:
     """Write beside the place, then move there: nobody sees half a file."""
     import faiss
 
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    faiss.write_index(index, str(beside))
-    os.replace(beside, path)
+    beside = path.with_suffix(".faiss.part")
+    faiss.write_index(proposer, str(beside))
+    beside.rename(path)
 
 
 FRESH = "fresh_similarities"

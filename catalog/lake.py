@@ -36,6 +36,7 @@ from catalog.views import load_views
 
 DEFAULT_LAKE = Path("data/lake")
 BUSY_TIMEOUT_MS = 60_000
+INDEX_PARTS = (".arrow", ".faiss")  # the files of an index, of which index_versions names the first
 SNAPSHOT_RETENTION = timedelta(days=7)
 
 
@@ -199,7 +200,8 @@ class Lake:
         erase_tracks(self.folder, ids)
         with _locked(self.folder):
             removed["stem_files"] = sum(self._remove(uri) for uri in stems)
-            removed["index_files"] = sum(self._remove(uri) for uri in indexes)
+            parts = [str(Path(uri).with_suffix(part)) for uri in indexes for part in INDEX_PARTS]
+            removed["index_files"] = sum(self._remove(uri) for uri in parts)
             for table in TABLES:
                 self.connection.execute(
                     f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"

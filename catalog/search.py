@@ -1,7 +1,8 @@
 """Patterns like a given one, grouped by their songs. Indexes are built in catalog/index.py.
 
-Two regimes give one answer: a cosine with every pattern that passes the filters, in DuckDB, while they are few; beyond,
-candidates from the FAISS index, whose scores are then computed in DuckDB all the same.
+Three regimes give one answer: comparing with every pattern that passes the filters, in DuckDB, while they are few;
+beyond, the neighbours that nightly has computed, or candidates from the index. The scores of those are then computed in
+DuckDB all the same.
 """
 
 import uuid
@@ -13,22 +14,29 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from catalog.errors import BadQuery, UnknownId
-from catalog.index import DIMENSIONS, OpenIndex, bound_number, find_index, is_fresh, number_patterns, open_index
+from catalog.errors import BadQuery, MissingIndex, UnknownId
+from catalog.index import DIMENSIONS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
 
 EXACT_BELOW = 10_000
-MIN_INDEX_SHARE = 0.2  # where filters leave less of an index, comparing with all that is left is as fast
-CANDIDATES_A_RESULT = 4
-MAX_UNWANTED = 100
+SPARE = 4  # results that an index gives beyond those that are wanted: equals are put in order afterwards
+INSTRUMENTS = ("kick", "snare", "hihat")  # the rows of a rhythm vector
 
 
 @dataclass(frozen=True)
 class SimilarSection:
-    """A section whose pattern is like the one asked for; song_id is the section, as in the view `songs`."""
+    """A section whose pattern is like the one asked for; song_id is the section, as in the view `songs`.
+
+    Attributes:
+        similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
+        shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.
+        why: The part of each instrument in the score; the parts add up to it.
+    """
 
     song_id: str
     section: str | None
     similarity_score: float
+    shift_beats: int
+    why: dict[str, float]
     pattern_id: str
     track_id: str
     tempo: float | None
@@ -55,8 +63,8 @@ class SearchResult:
     """The answer to a search.
 
     Attributes:
-        query_info: What was asked, and how it was answered: the regime (exact or index), how many patterns passed the
-            filters, and the index with whether it is fresh.
+        query_info: What was asked, and how it was answered: the regime (exact, precomputed or index), how many patterns
+            passed the filters (not counted for precomputed answers), and the index with whether it is fresh.
         results: The songs, the best first.
     """
 
@@ -129,6 +137,9 @@ def search_patterns(
 ) -> SearchResult:
     """Find the patterns that are most like a pattern of the lake, or like a rhythm vector.
 
+    Few patterns are all compared; for more, the neighbours that nightly computed answer where they can, else the index.
+    Without a good index everything is compared, which takes longer and gives the same answer.
+
     Args:
         connection: A lake.
         folder: The lake's folder, where the index lies.
@@ -146,7 +157,6 @@ def search_patterns(
     Raises:
         UnknownId: No such pattern, or it is private to somebody else.
         BadQuery: Neither or both of pattern and vector, or a vector or filter that makes no sense.
-        MissingIndex, StaleIndex: An index is needed, and there is no good one.
     """
     filters = Filters(tempo, genres, key, time_signature, corpus, user_id)
     _check_query(pattern_id, vector, min_similarity, limit, filters)
@@ -156,16 +166,21 @@ def search_patterns(
     query = _normalise(vector)
 
     wanted = _to_sql(filters, instrument, own_track)
-    (candidates,) = connection.execute(f"SELECT count(*) {wanted.sql}", wanted.arguments).fetchone()
     row = find_index(connection, instrument)
-    indexed = row["vectors"] if row else 0
-    regime = "index" if candidates >= max(exact_below, MIN_INDEX_SHARE * indexed) else "exact"
-    if regime == "index":
-        index = open_index(connection, folder, instrument)
-        nearest = _find_nearest(connection, index, query, limit, wanted, candidates)
-        hits = _rank(connection, query, min_similarity, limit, wanted.within(nearest))
-    else:
-        hits = _rank(connection, query, min_similarity, limit, wanted)
+    fresh = row is not None and is_fresh(connection, row)
+    regime, candidates, within = "exact", None, wanted
+    if fresh and row["vectors"] >= exact_below:
+        nearest = None
+        if pattern_id is not None and filters == Filters():
+            nearest = _read_precomputed(connection, row, pattern_id, min_similarity, limit)
+            regime = "precomputed"
+        if nearest is None:
+            nearest, candidates = _ask_index(connection, folder, row, query, limit + SPARE, wanted)
+            regime = "exact" if nearest is None else "index"
+        within = wanted if nearest is None else wanted.within(nearest)
+    if regime == "exact":
+        (candidates,) = connection.execute(f"SELECT count(*) {wanted.sql}", wanted.arguments).fetchone()
+    hits = _rank(connection, query, min_similarity, limit, within)
 
     info = {
         "pattern_id": pattern_id,
@@ -175,11 +190,13 @@ def search_patterns(
         "filters": {name: value for name, value in asdict(filters).items() if value is not None},
         "regime": regime,
         "candidates": candidates,
-        "index": _describe_index(row, regime == "index" or is_fresh(connection, row)) if row else None,
+        "index": _describe_index(row, fresh) if row else None,
     }
+    if regime == "exact" and candidates >= exact_below:
+        info["advice"] = "There is no index that holds all patterns, so all were compared. Run: midime nightly"
     if not hits:
         info["reason"] = (
-            f"No pattern is as similar as {min_similarity:g}." if candidates else "No pattern passes the filters."
+            "No pattern passes the filters." if candidates == 0 else f"No pattern is as similar as {min_similarity:g}."
         )
     return SearchResult(info, _group(hits))
 
@@ -196,13 +213,10 @@ class _Wanted:
     sql: str
     arguments: dict
 
-    def within(self, numbers: np.ndarray) -> "_Wanted":
-        """Only those with these pattern numbers, which are the fronts of identifiers."""
-        ranges = "(SELECT unnest($lows::UUID[]) AS low, unnest($highs::UUID[]) AS high)"
-        bounds = [bound_number(int(number)) for number in numbers]
-        lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
-        sql = self.sql.replace(" WHERE ", f" JOIN {ranges} ON pattern_id BETWEEN low AND high WHERE ", 1)
-        return _Wanted(sql, self.arguments | {"lows": lows, "highs": highs})
+    def within(self, pattern_ids: Sequence[str]) -> "_Wanted":
+        """Only those with these identifiers."""
+        sql = f"{self.sql} AND pattern_id IN (SELECT unnest($pattern_ids::UUID[]))"
+        return _Wanted(sql, self.arguments | {"pattern_ids": list(pattern_ids)})
 
 
 def _check_query(
@@ -268,37 +282,73 @@ def _to_sql(filters: Filters, instrument: str, own_track: str | None) -> _Wanted
     return _Wanted(f"FROM searchable_patterns WHERE {' AND '.join(conditions)}", arguments)
 
 
-def _find_nearest(
-    connection: duckdb.DuckDBPyConnection,
-    index: OpenIndex,
-    query: np.ndarray,
-    limit: int,
-    wanted: _Wanted,
-    candidates: int,
-) -> np.ndarray:
-    """Numbers of the patterns that may be among the nearest of those wanted."""
-    count = CANDIDATES_A_RESULT * limit
-    unwanted = index.vectors - candidates
-    if unwanted <= MAX_UNWANTED:  # such as the pattern's own track: so many more are sure to hold enough
-        _, found = index.find_nearest(query[None, :], min(count + unwanted, index.vectors))
-    else:
-        rows = connection.execute(f"SELECT pattern_id::VARCHAR {wanted.sql}", wanted.arguments).fetchall()
-        numbers = number_patterns([pattern for (pattern,) in rows])
-        _, found = index.find_nearest(query[None, :], min(count, candidates), numbers)
-    return found[found >= 0]
+def _read_precomputed(
+    connection: duckdb.DuckDBPyConnection, row: dict, pattern_id: str, min_similarity: float, limit: int
+) -> list[str] | None:
+    """The neighbours that nightly computed, the best first; None where it kept too few or too similar ones."""
+    neighbours, _, least = row["index_version"].rpartition("-top")[2].partition("-")
+    if limit > int(neighbours) or min_similarity < float(least):
+        return None
+    answer = connection.execute(
+        "SELECT pattern_id_2::VARCHAR FROM pattern_similarities"
+        " WHERE pattern_id_1 = ? AND index_version = ? ORDER BY similarity_score DESC LIMIT ?",
+        [pattern_id, row["index_version"], limit + SPARE],
+    )
+    return [neighbour for (neighbour,) in answer.fetchall()]
+
+
+def _ask_index(
+    connection: duckdb.DuckDBPyConnection, folder: Path, row: dict, query: np.ndarray, count: int, wanted: _Wanted
+) -> tuple[list[str] | None, int | None]:
+    """The nearest of the patterns that are wanted, and how many are; None where the index cannot be opened."""
+    try:
+        index = _open_cached(connection, folder, row)
+    except MissingIndex:
+        return None, None
+    relation = f"(SELECT row_number() OVER () - 1 AS number, * EXCLUDE (vector) FROM {_register(connection, index)})"
+    sql = wanted.sql.replace("searchable_patterns", relation, 1)
+    numbers = connection.execute(f"SELECT number {sql}", wanted.arguments).fetchnumpy()["number"]
+    allowed = None
+    if len(numbers) < len(index):
+        allowed = np.zeros(len(index), bool)
+        allowed[numbers] = True
+    _, found = index.find_nearest(query[None, :], min(count, max(1, len(numbers))), allowed)
+    chosen = index.rows["pattern_id"].take(found[0][found[0] >= 0])
+    return chosen.to_pylist(), len(numbers)
+
+
+def _open_cached(connection: duckdb.DuckDBPyConnection, folder: Path, row: dict) -> GrooveIndex:
+    """An index stays open for the life of the process, until another version takes its place."""
+    key = (str(folder), row["instrument_type"])
+    if key not in _OPEN or _OPEN[key].version["index_version"] != row["index_version"]:
+        _OPEN[key] = open_index(connection, folder, row["instrument_type"])
+    return _OPEN[key]
+
+
+_OPEN: dict[tuple[str, str], GrooveIndex] = {}
+
+
+def _register(connection: duckdb.DuckDBPyConnection, index: GrooveIndex) -> str:
+    """The name by which a query on this connection finds the rows of an index."""
+    connection.register("indexed_patterns", index.rows)
+    return "indexed_patterns"
 
 
 def _rank(
     connection: duckdb.DuckDBPyConnection, query: np.ndarray, min_similarity: float, limit: int, wanted: _Wanted
 ) -> list[tuple[str, SimilarSection]]:
     """The sections in the order of their exact similarity, each with its song."""
+    shifted = shift_beats(query[None, :])[0]
+    names = [f"shift_{beats}" for beats in range(len(shifted))]
+    scores = ", ".join(f"array_cosine_similarity(vector, ${name}::FLOAT[{DIMENSIONS}])" for name in names)
     rows = connection.execute(
         f"""
         SELECT
             source_song_id::VARCHAR,
             section_id::VARCHAR,
             section_label,
-            array_cosine_similarity(vector, $query::FLOAT[{DIMENSIONS}]) AS similarity_score,
+            greatest({scores}) AS similarity_score,
+            vector,
             pattern_id::VARCHAR,
             track_id::VARCHAR,
             tempo_bpm,
@@ -314,9 +364,22 @@ def _rank(
         ORDER BY similarity_score DESC, pattern_id
         LIMIT $limit
         """,
-        wanted.arguments | {"query": query.tolist(), "min_similarity": min_similarity, "limit": limit},
+        wanted.arguments
+        | {name: vector.tolist() for name, vector in zip(names, shifted, strict=True)}
+        | {"min_similarity": min_similarity, "limit": limit},
     ).fetchall()
-    return [(song, SimilarSection(*section)) for song, *section in rows]
+    hits = []
+    for song, section, label, score, vector, *rest in rows:
+        shift, why = _explain(shifted, np.array(vector, np.float32))
+        hits.append((song, SimilarSection(section, label, score, shift, why, *rest)))
+    return hits
+
+
+def _explain(shifted: np.ndarray, vector: np.ndarray) -> tuple[int, dict[str, float]]:
+    """The shift at which a vector is most alike, and the part of each instrument in the cosine there."""
+    beats = int((shifted @ vector).argmax())
+    parts = (shifted[beats] * vector).reshape(len(INSTRUMENTS), -1).sum(axis=1) / np.linalg.norm(vector)
+    return beats, {name: round(float(part), 4) for name, part in zip(INSTRUMENTS, parts, strict=True)}
 
 
 def _group(hits: Sequence[tuple[str, SimilarSection]]) -> tuple[SimilarSong, ...]:

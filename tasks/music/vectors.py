@@ -10,8 +10,10 @@ The vector is the pattern's grid of 3 instruments × 2 bars × 16 sixteenths; nu
 ======  =====================================================
 
 Each number is the root of the velocity, blurred a little over the neighbouring steps, every instrument brought to
-nearly the same length, minus what the average groove has there. Subtracting the average is what parts different
-grooves: most have a kick on the downbeat and hi-hats on the eighths and would be alike for that alone.
+nearly the same length, minus what the average groove has on that part of a beat. Subtracting the average is what parts
+different grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. It is
+the same for all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, moved by
+four places for each beat: comparisons try all eight (catalog/index.py).
 """
 
 import numpy as np
@@ -20,8 +22,9 @@ from tasks.music.drums import INSTRUMENTS
 from tasks.music.midi import read_drum_ticks
 from tasks.music.patterns import PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-1"
+VERSION = "centred-grid-2"
 BAR_STEPS = 16
+BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4 or 6/8, 7/8 and 5/4
 BARS = 2
 DIMENSIONS = len(INSTRUMENTS) * BARS * BAR_STEPS
@@ -32,13 +35,9 @@ GHOST_LEVEL = 0.35  # of the loudest step: below are ghost notes and hits that c
 STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_": 0.0}
 
 # The mean of `describe_grid` over the performances of the Groove MIDI Dataset (Gillick et al., "Learning to groove with
-# inverse sequence transformations", ICML 2019), the same for both bars: `average_grooves` makes it.
-AVERAGE_GROOVE = np.array(
-    [
-        [0.282, 0.126, 0.085, 0.127, 0.141, 0.092, 0.098, 0.146, 0.202, 0.126, 0.148, 0.15, 0.149, 0.105, 0.116, 0.174],
-        [0.105, 0.102, 0.116, 0.162, 0.25, 0.152, 0.128, 0.144, 0.141, 0.144, 0.146, 0.178, 0.257, 0.164, 0.141, 0.134],
-        [0.163, 0.111, 0.124, 0.131, 0.171, 0.125, 0.132, 0.118, 0.15, 0.114, 0.134, 0.132, 0.174, 0.116, 0.122, 0.119],
-    ],
+# inverse sequence transformations", ICML 2019) on the four steps of a beat: `average_grooves` makes it.
+AVERAGE_BEAT = np.array(
+    [[0.193, 0.112, 0.112, 0.149], [0.188, 0.141, 0.133, 0.155], [0.164, 0.116, 0.128, 0.125]],
     np.float32,
 )
 
@@ -73,7 +72,7 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> np.ndarray
         raise ValueError("A drum grid holds finite velocities only.")
     if steps.max() <= 0:
         return np.zeros(DIMENSIONS, np.float32)
-    centred = describe_grid(fit_two_bars(steps, steps_per_bar)) - np.tile(AVERAGE_GROOVE, BARS)
+    centred = describe_grid(fit_two_bars(steps, steps_per_bar)) - np.tile(AVERAGE_BEAT, BARS * BAR_STEPS // BEAT_STEPS)
     return (centred / np.linalg.norm(centred)).ravel().astype(np.float32)
 
 
@@ -104,9 +103,9 @@ def describe_grid(grid: np.ndarray) -> np.ndarray:
 
 
 def average_grooves(grids: list[np.ndarray]) -> np.ndarray:
-    """The average groove of grids (3, 32), rounded as it stands in AVERAGE_GROOVE, float32 (3, 16)."""
+    """The average beat of grids (3, 32), rounded as it stands in AVERAGE_BEAT, float32 (3, 4)."""
     mean = np.mean([describe_grid(grid) for grid in grids], axis=0)
-    return mean.reshape(len(INSTRUMENTS), BARS, BAR_STEPS).mean(axis=1).round(3).astype(np.float32)
+    return mean.reshape(len(INSTRUMENTS), -1, BEAT_STEPS).mean(axis=1).round(3).astype(np.float32)
 
 
 def grid_from_steps(text: str) -> np.ndarray:

@@ -2,28 +2,30 @@ import os
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from catalog.errors import MissingIndex, StaleIndex
 from catalog.index import (
     DIMENSIONS,
+    SHIFTS,
+    GrooveIndex,
     IndexParams,
-    Patterns,
-    bound_number,
-    build_index,
+    LowRecall,
+    build_proposer,
     choose_kind,
     find_index,
     find_neighbours,
-    measure_recall,
-    number_patterns,
+    is_fresh,
     open_index,
     refresh_indexes,
-    search_index,
+    shift_beats,
+    tune_recall,
 )
 from catalog.lake import connect
-from catalog.tables import PATTERNS, TRACKS, make_id
+from catalog.tables import PATTERNS, REJECTS, TRACKS, make_id
 
-SMALL_GRAPH = IndexParams(flat_below=50)
+SMALL = IndexParams(flat_below=50, codes="PQ48x4fsr")
 
 
 def draw_vectors(count, seed=0, families=8):
@@ -56,39 +58,98 @@ def read_similarities(lake):
     return lake.query("FROM pattern_similarities ORDER BY similarity_id").to_pylist()
 
 
+def make_index(vectors, kind="Flat", tracks=None, public=None):
+    """An index in memory; its rows are in the order of the vectors."""
+    count = len(vectors)
+    rows = pa.table(
+        {
+            "pattern_id": sorted(make_id("pattern", number) for number in range(count)),
+            "track_id": [str(track) for track in (range(count) if tracks is None else tracks)],
+            "privacy_setting": ["public" if public is None or public[number] else "private" for number in range(count)],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS),
+        }
+    )
+    return GrooveIndex(rows, build_proposer(vectors, kind))
+
+
+def compare(first, second):
+    """The similarities of all pairs, by the definition."""
+    return np.max(
+        [np.roll(first.reshape(-1, 3, 32), 4 * b, axis=2).reshape(-1, 96) @ second.T for b in range(8)], axis=0
+    )
+
+
 def test_the_kind_follows_the_number_of_vectors():
-    assert choose_kind(9_999) == "Flat"
-    assert choose_kind(10_000) == "HNSW32"
-    assert choose_kind(1_000_000) == "IVF4096,Flat"
+    assert choose_kind(19_999) == "Flat"
+    assert choose_kind(20_000) == "IVF512,PQ48x4fsr"
+    assert choose_kind(1_000_000) == "IVF4096,PQ48x4fsr"
 
 
-def test_numbers_keep_the_order_and_bound_the_identifier():
-    ids = sorted(make_id("pattern", number) for number in range(100))
-    numbers = number_patterns(ids)
-    assert (np.diff(numbers) > 0).all()
-    low, high = bound_number(int(numbers[3]))
-    assert low <= ids[3] <= high < ids[4]
+def test_a_groove_is_the_same_from_any_beat():
+    vectors = draw_vectors(5)
+    index = make_index(vectors)
+    for beats in range(SHIFTS):
+        scores, found = index.find_nearest(shift_beats(vectors)[:, beats], 1)
+        np.testing.assert_array_equal(found[:, 0], np.arange(5))
+        np.testing.assert_allclose(scores[:, 0], 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["Flat", "HNSW32", "IVF16,Flat"])
-def test_every_kind_finds_the_nearest_by_their_numbers(kind):
-    vectors, numbers = draw_vectors(2000), np.arange(2000, dtype=np.int64) * 7
-    assert measure_recall(build_index(vectors, numbers, kind), vectors, numbers, sample=50) > 0.9
+def test_similarity_is_symmetric():
+    vectors = draw_vectors(30)
+    np.testing.assert_allclose(compare(vectors, vectors), compare(vectors, vectors).T, atol=1e-6)
 
 
-def test_the_same_vectors_give_the_same_graph(lake, tmp_path):
+@pytest.mark.parametrize("kind", ["Flat", "IVF16,PQ48x4fsr"])
+def test_every_kind_finds_the_nearest(kind):
+    vectors = draw_vectors(2000, families=40)
+    index = make_index(vectors, kind)
+    assert tune_recall(index, IndexParams(sample=50)) > 0.98
+    scores, found = index.find_nearest(vectors[:20], 5)
+    truth = np.sort(compare(vectors[:20], vectors), axis=1)[:, :-6:-1]
+    assert (scores >= truth - 1e-5).mean() > 0.95
+    np.testing.assert_allclose(scores, np.take_along_axis(compare(vectors[:20], vectors), found, axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF4,PQ48x4fsr"])
+def test_a_search_can_be_kept_to_some_rows(kind):
+    vectors = draw_vectors(400)
+    allowed = np.arange(400) % 10 == 3
+    _, found = make_index(vectors, kind).find_nearest(vectors[:3], 60, allowed)
+    for row in found:
+        assert set(row[:40]) == set(np.flatnonzero(allowed))
+        assert set(row[40:]) == {-1}
+
+
+def test_an_empty_index_finds_nothing():
+    scores, found = make_index(draw_vectors(3)[:0]).find_nearest(draw_vectors(1), 2)
+    assert found.tolist() == [[-1, -1]]
+    assert not np.isfinite(scores).any()
+
+
+def test_the_same_vectors_give_the_same_index():
     import faiss
 
-    vectors, numbers = draw_vectors(500), np.arange(500, dtype=np.int64)
-    first, second = (faiss.serialize_index(build_index(vectors, numbers, "HNSW32")) for _ in range(2))
+    vectors = draw_vectors(700)
+    first, second = (faiss.serialize_index(build_proposer(vectors, "IVF8,PQ48x4fsr")) for _ in range(2))
     assert (first == second).all()
+
+
+def test_an_index_that_misses_neighbours_is_not_published(lake, monkeypatch):
+    add_patterns(lake, draw_vectors(60))
+    (old,) = refresh_indexes(lake)
+    add_patterns(lake, draw_vectors(60, seed=1), name="b")
+    monkeypatch.setattr("catalog.index.tune_recall", lambda index, params: 0.5)
+    with pytest.raises(LowRecall, match=r"0\.500"):
+        refresh_indexes(lake, SMALL)
+    assert find_index(lake.connection, "drums")["index_version"] == old["index_version"]
+    assert sorted(path.suffix for path in (lake.folder / "index").iterdir()) == [".arrow"]
 
 
 def test_an_index_and_its_similarities_are_published_together(lake):
     add_patterns(lake, draw_vectors(60))
-    (summary,) = refresh_indexes(lake, SMALL_GRAPH)
+    (summary,) = refresh_indexes(lake, SMALL)
     row = find_index(lake.connection, "drums")
-    assert (summary["kind"], summary["vectors"], summary["built"]) == ("HNSW32", 60, True)
+    assert (summary["kind"], summary["vectors"], summary["built"]) == ("IVF32,PQ48x4fsr", 60, True)
     assert row["index_version"] == summary["index_version"]
     assert row["recall_at_10"] > 0.95
     assert {found["index_version"] for found in read_similarities(lake)} == {row["index_version"]}
@@ -97,12 +158,10 @@ def test_an_index_and_its_similarities_are_published_together(lake):
 
 def neighbours_of(vectors, tracks, public=None, params=IndexParams()):
     """The neighbours of each pattern with their scores, by their places among the vectors."""
-    ids = sorted(make_id("pattern", number) for number in range(len(vectors)))
-    public = np.ones(len(vectors), bool) if public is None else public
-    numbers = number_patterns(ids)
-    patterns = Patterns(ids, tracks, public, vectors, contents=0, snapshot=0)
+    index = make_index(vectors, tracks=tracks, public=public)
+    ids = index.rows["pattern_id"].to_pylist()
     found = {}
-    for batch in find_neighbours(build_index(vectors, numbers, "Flat"), patterns, numbers, params):
+    for batch in find_neighbours(index, params):
         for row in batch.to_pylist():
             first, second = ids.index(row["pattern_id_1"]), ids.index(row["pattern_id_2"])
             found.setdefault(first, {})[second] = row["similarity_score"]
@@ -111,9 +170,9 @@ def neighbours_of(vectors, tracks, public=None, params=IndexParams()):
 
 def test_neighbours_are_the_nearest_of_other_tracks():
     vectors, tracks = draw_vectors(40), np.arange(40) // 4
-    cosines = np.where(tracks[:, None] == tracks, -1, vectors @ vectors.T)
+    scores = np.where(tracks[:, None] == tracks, -1, compare(vectors, vectors))
     found = neighbours_of(vectors, tracks, params=IndexParams(neighbours=5))
-    for number, row in enumerate(cosines):
+    for number, row in enumerate(scores):
         best = [other for other in np.argsort(-row)[:5] if row[other] >= 0.7]
         assert found.get(number, {}) == pytest.approx({other: row[other] for other in best}, abs=1e-5)
 
@@ -197,15 +256,15 @@ def test_patterns_removed_during_a_build_stop_the_publication(lake, monkeypatch)
     ids = add_patterns(lake, draw_vectors(10))
     from catalog import index
 
-    read = index.read_patterns
+    write = index.write_rows
 
-    def read_then_lose_one(connection, instrument):
-        patterns = read(connection, instrument)
+    def write_then_lose_one(connection, instrument, path):
+        written = write(connection, instrument, path)
         with lake.transaction("purge") as change:
             change.delete("patterns", "pattern_id", ids[:1])
-        return patterns
+        return written
 
-    monkeypatch.setattr(index, "read_patterns", read_then_lose_one)
+    monkeypatch.setattr(index, "write_rows", write_then_lose_one)
     with pytest.raises(StaleIndex, match="1 drums patterns were removed"):
         refresh_indexes(lake)
     assert find_index(lake.connection, "drums") is None
@@ -218,16 +277,28 @@ def test_an_index_finds_the_pattern_itself_and_outlives_compaction(lake):
     lake.compact()
     with connect(lake.folder) as reader:
         opened = open_index(reader, lake.folder, "drums")
-    scores, numbers = opened.find_nearest(vectors[3:4], 1)
-    assert numbers[0, 0] == number_patterns([ids[3]])[0]
+    scores, found = opened.find_nearest(vectors[3:4], 1)
+    assert opened.rows["pattern_id"][int(found[0, 0])].as_py() == ids[3]
     assert scores[0, 0] == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["Flat", "HNSW32", "IVF4,Flat"])
-def test_a_search_can_be_kept_to_some_numbers(kind):
-    vectors, numbers = draw_vectors(200), np.arange(200, dtype=np.int64) * 3
-    _, found = search_index(build_index(vectors, numbers, kind), vectors[:1], 20, numbers[::10])
-    assert set(found[0]) == set(numbers[::10])
+def test_an_index_stays_fresh_until_patterns_or_their_privacy_change(lake):
+    ids = add_patterns(lake, draw_vectors(10))
+    refresh_indexes(lake)
+    row = find_index(lake.connection, "drums")
+    assert is_fresh(lake.connection, row)
+    with lake.transaction("other") as change:
+        change.insert("rejects", REJECTS.make_rows([{"uri": "file:///x"}]))
+    assert is_fresh(lake.connection, row)
+    with lake.transaction("less") as change:
+        change.delete("patterns", "pattern_id", ids[:1])
+    assert not is_fresh(lake.connection, row)
+
+
+def test_an_index_whose_snapshot_is_forgotten_can_still_be_fresh(lake):
+    add_patterns(lake, draw_vectors(10))
+    refresh_indexes(lake)
+    assert is_fresh(lake.connection, find_index(lake.connection, "drums") | {"lake_snapshot": 10**6})
 
 
 def test_a_missing_index_says_what_to_do(lake):
@@ -239,7 +310,7 @@ def test_a_damaged_index_file_is_not_opened(lake):
     add_patterns(lake, draw_vectors(10))
     refresh_indexes(lake)
     path = lake.folder / find_index(lake.connection, "drums")["uri"]
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MissingIndex, match="damaged"):
         open_index(lake.connection, lake.folder, "drums")
 
@@ -249,7 +320,7 @@ def test_a_damaged_index_file_is_built_again(lake):
     refresh_indexes(lake)
     (lake.folder / find_index(lake.connection, "drums")["uri"]).unlink()
     assert refresh_indexes(lake)[0]["built"]
-    assert open_index(lake.connection, lake.folder, "drums").vectors == 10
+    assert len(open_index(lake.connection, lake.folder, "drums")) == 10
 
 
 def test_an_index_older_than_the_patterns_says_what_to_do(lake):

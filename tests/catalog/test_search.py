@@ -3,7 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from catalog.errors import BadQuery, MissingIndex, StaleIndex, UnknownId
+from catalog import search
+from catalog.errors import BadQuery, UnknownId
 from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
 from catalog.lake import Lake, connect
 from catalog.search import search_frame, search_patterns
@@ -79,7 +80,7 @@ def lake(_empty_lake, tmp_path_factory):
         ]
         with opened.transaction("test") as change:
             change.insert("song_groups", SONG_GROUPS.make_rows(groups))
-        refresh_indexes(opened, IndexParams(flat_below=50))
+        refresh_indexes(opened, IndexParams(flat_below=50, min_similarity=0.6))
         yield opened
 
 
@@ -99,7 +100,10 @@ def find(reader, lake, number=0, **options):
 def expect(number=0, min_similarity=0.7, limit=20, keep=lambda other: True, own=False):
     vectors = draw_vectors(COUNT).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    scores = vectors @ vectors[number]
+    grids = vectors.reshape(COUNT, 3, 32)
+    scores = np.max(
+        [np.roll(grids, 4 * beats, axis=2).reshape(COUNT, -1) @ vectors[number] for beats in range(8)], axis=0
+    )
     chosen = [
         other
         for other in np.argsort(-scores)
@@ -112,11 +116,35 @@ def test_the_nearest_patterns_come_first(reader, lake):
     assert find(reader, lake) == expect()
 
 
-def test_the_index_gives_the_same_answer_with_the_same_scores(reader, lake):
-    exact = search_patterns(reader, lake.folder, pattern_id=name_pattern(3)).to_dict()
-    indexed = search_patterns(reader, lake.folder, pattern_id=name_pattern(3), exact_below=10).to_dict()
-    assert (exact["query_info"]["regime"], indexed["query_info"]["regime"]) == ("exact", "index")
-    assert exact["results"] == indexed["results"]
+def test_all_regimes_give_the_same_answer_with_the_same_scores(reader, lake):
+    def ask(**options):
+        return search_patterns(reader, lake.folder, pattern_id=name_pattern(3), **options).to_dict()
+
+    exact, precomputed = ask(), ask(exact_below=10)
+    indexed = ask(exact_below=10, tempo=(0, 1000))
+    regimes = [answer["query_info"]["regime"] for answer in (exact, precomputed, indexed)]
+    assert regimes == ["exact", "precomputed", "index"]
+    assert exact["results"] == precomputed["results"] == indexed["results"]
+
+
+@pytest.mark.parametrize("options", [{"min_similarity": 0.5}, {"limit": 30}, {"user_id": "ada"}, {"genres": ["jazz"]}])
+def test_what_nightly_did_not_compute_is_asked_of_the_index(reader, lake, options):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(3), exact_below=10, **options)
+    assert answer.query_info["regime"] == "index"
+
+
+def test_the_parts_of_the_instruments_add_up_to_the_score(reader, lake):
+    frame = search_frame(reader, lake.folder, pattern_id=name_pattern(3))
+    for score, why in zip(frame.similarity_score, frame.why, strict=True):
+        assert sum(why.values()) == pytest.approx(score, abs=1e-3)
+
+
+def test_a_groove_is_found_from_another_beat(reader, lake):
+    late = np.roll(draw_vectors(COUNT)[7].reshape(3, 32), 12, axis=1).ravel()
+    frame = search_frame(reader, lake.folder, vector=late, limit=1)
+    assert frame.pattern_id.tolist() == [name_pattern(7)]
+    assert frame.similarity_score[0] == pytest.approx(1, abs=1e-6)
+    assert (3 + frame.shift_beats[0]) % 8 == 0
 
 
 def test_the_macro_gives_the_same_answer_in_sql(reader, lake):
@@ -242,19 +270,28 @@ def test_unknown_patterns_are_named(reader, lake, pattern):
         search_patterns(reader, lake.folder, pattern_id=pattern)
 
 
-def test_too_many_patterns_for_no_index_ask_for_one(_empty_lake, tmp_path):
+def test_without_a_good_index_everything_is_compared(_empty_lake, tmp_path):
     with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as lake:
         add_patterns(lake, range(20), draw_vectors(20))
-        question = {"vector": draw_vectors(1)[0], "exact_below": 10}
-        with pytest.raises(MissingIndex, match="midime nightly"):
-            search_patterns(lake.connection, lake.folder, **question)
+
+        def ask():
+            question = {"vector": draw_vectors(1)[0], "exact_below": 10, "min_similarity": -1, "limit": 50}
+            answer = search_patterns(lake.connection, lake.folder, **question)
+            return answer.query_info["regime"], answer.total_matches, answer.query_info.get("advice", "")
+
+        regime, matches, advice = ask()
+        assert (regime, matches) == ("exact", 20)
+        assert "midime nightly" in advice
         refresh_indexes(lake)
-        assert search_patterns(lake.connection, lake.folder, **question).total_matches == 20
+        assert ask() == ("index", 20, "")
         add_patterns(lake, [30], draw_vectors(1, seed=1))
-        with pytest.raises(StaleIndex, match="midime nightly"):
-            search_patterns(lake.connection, lake.folder, **question)
-        exact = search_patterns(lake.connection, lake.folder, vector=question["vector"])
-        assert (exact.query_info["regime"], exact.query_info["index"]["fresh"]) == ("exact", False)
+        assert ask()[:2] == ("exact", 21)
+        refresh_indexes(lake)
+        assert ask() == ("index", 21, "")
+        for path in (lake.folder / "index").iterdir():
+            path.write_bytes(b"damaged")
+        search._OPEN.clear()
+        assert ask()[:2] == ("exact", 21)
 
 
 def test_the_most_used_groove_leads(reader):
