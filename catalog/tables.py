@@ -328,7 +328,7 @@ RUNS = Table(
     "one flow run",
     (
         RUN_ID,
-        Field("flow", "VARCHAR", "ingest or nightly."),
+        Field("flow", "VARCHAR", "ingest, nightly or verify."),
         Field("parameters", "VARCHAR", "The parameters as JSON."),
         Field("started_at", "TIMESTAMPTZ", "When it started."),
         Field("ended_at", "TIMESTAMPTZ", "When it ended; NULL while it runs or when it was killed."),

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from flows.commands import dashboard, patterns, questions, runs, upkeep
+from flows.commands import dashboard, patterns, questions, runs, services, upkeep
 from flows.commands.console import notes, refuse
 
 COMMANDS = (
@@ -25,6 +25,7 @@ COMMANDS = (
     questions.models,
     questions.status,
     dashboard.dashboard,
+    services.up,
     upkeep.purge,
     upkeep.compact,
     upkeep.verify,
