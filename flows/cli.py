@@ -21,6 +21,8 @@ COMMANDS = (
     patterns.midi,
     patterns.plot,
     questions.sql,
+    questions.shell,
+    questions.export,
     questions.tables,
     questions.models,
     questions.status,

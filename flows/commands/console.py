@@ -38,6 +38,12 @@ class Format(StrEnum):
     TABLE, CSV, JSON = "table", "csv", "json"
 
 
+class Kind(StrEnum):
+    """What is exported."""
+
+    PARQUET, CSV, MIDI, PREVIEWS = "parquet", "csv", "midi", "previews"
+
+
 def read_settings(lake: Path | None, stems: Stems | None = None):
     from flows.settings import Settings
 

@@ -10,12 +10,15 @@ from rich.table import Table as Grid
 from flows.commands.console import (
     Format,
     JsonOption,
+    Kind,
     LakeOption,
+    notes,
     open_reader,
     out,
     print_json,
     print_rows,
     read_settings,
+    refuse,
 )
 
 
@@ -37,6 +40,43 @@ def sql(
     else:
         columns = [column.to_pylist() for column in answer.columns]
         print_rows(answer.column_names, [list(row) for row in zip(*columns, strict=True)])
+
+
+def export(
+    query: Annotated[
+        str, typer.Argument(help="A SELECT; for MIDI files and previews with pattern_id.", metavar="QUERY")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file, or the folder of files.")],
+    kind: Annotated[
+        Kind | None,
+        typer.Option("--as", help="What to write; by default what the file's name says.", show_default=False),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Write this owner's private patterns as well.")] = None,
+    lake: LakeOption = None,
+) -> None:
+    """Write what a query finds: rows as Parquet or CSV, or its patterns as MIDI files or previews."""
+    from flows.export import export_query
+
+    suffix = output.suffix.lower().lstrip(".")
+    if kind is None and suffix not in (Kind.PARQUET, Kind.CSV):
+        refuse(f"{output} ends neither with .parquet nor .csv: say --as midi or --as previews for a folder.")
+    count = export_query(query, output, kind or Kind(suffix), read_settings(lake), user)
+    notes.print(f"{count} in {output}", markup=False)
+
+
+def shell(
+    lake: LakeOption = None,
+    attach: Annotated[bool, typer.Option("--attach", help="Only print how another DuckDB client attaches it.")] = False,
+) -> None:
+    """Ask the lake at a prompt, read-only; or print the statement with which other clients attach it."""
+    from catalog.clients import Shell, attach_statement
+
+    settings = read_settings(lake)
+    with open_reader(settings) as connection:
+        if attach:
+            print(attach_statement(settings.lake, settings.catalog))
+        else:
+            Shell(connection).run()
 
 
 def tables(as_json: JsonOption = False) -> None:

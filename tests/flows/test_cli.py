@@ -6,8 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from catalog.lake import load_extensions
 from catalog.tables import TABLES, make_id
 from flows.cli import main
 from tasks.commit import Owner, commit_shard
@@ -234,3 +236,53 @@ def test_the_installed_command_ends_with_its_exit_code(tmp_path):
     command = Path(sys.executable).with_name("midime")
     done = subprocess.run([command, "sql", "SELECT 1", "--lake", tmp_path], capture_output=True, text=True, timeout=120)
     assert (done.returncode, "no lake in" in done.stderr) == (2, True)
+
+
+def test_a_query_is_exported_as_its_file_name_says(run_midime, filled, tmp_path):
+    for suffix, read in (("parquet", "read_parquet"), ("csv", "read_csv")):
+        path = tmp_path / f"out.{suffix}"
+        done = run_midime("export", "SELECT stage, seconds FROM track_stages", "-o", path, lake=filled.folder)
+        assert done.returncode == 0
+        rows = duckdb.sql(f"SELECT count(*), count(DISTINCT stage) FROM {read}('{path}')").fetchone()
+        assert rows == filled.connection.execute("SELECT count(*), count(DISTINCT stage) FROM track_stages").fetchone()
+
+
+@pytest.mark.parametrize(("kind", "head"), [("midi", b"MThd"), ("previews", b"RIFF")])
+def test_patterns_are_exported_as_files(run_midime, filled, tmp_path, kind, head):
+    arguments = ("export", "SELECT pattern_id FROM patterns", "-o", tmp_path / "out", "--as", kind)
+    assert run_midime(*arguments, "--user", "ann", lake=filled.folder).returncode == 0
+    (file,) = (tmp_path / "out").iterdir()
+    assert (file.stem, file.read_bytes()[:4]) == (first_pattern(filled), head)
+    assert run_midime(*arguments, lake=filled.folder).returncode == 2  # they are ann's
+
+
+@pytest.mark.parametrize(
+    ("query", "output", "message"),
+    [
+        ("SELECT 1", "out.xlsx", "neither with .parquet nor .csv"),
+        ("SELEKT 1", "out.csv", "syntax error"),
+        ("SELECT 1", "nowhere/out.csv", "cannot be written"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_refused(run_midime, lake, query, output, message, tmp_path):
+    done = run_midime("export", query, "-o", tmp_path / output, lake=lake.folder)
+    assert (done.returncode, message in done.stderr) == (2, True)
+
+
+def test_the_attach_statement_attaches(run_midime, filled):
+    said = run_midime("shell", "--attach", lake=filled.folder).stdout
+    with duckdb.connect() as connection:
+        load_extensions(connection, "sqlite_scanner", "ducklake")
+        connection.execute(said)
+        assert connection.execute("SELECT count(*) FROM tracks").fetchone() == (1,)
+        with pytest.raises(duckdb.Error, match="read-only"):
+            connection.execute("DELETE FROM tracks")
+
+
+def test_the_shell_answers_at_its_prompt(run_midime, filled, monkeypatch):
+    lines = iter(["SELECT 40 + 2", "  AS answer;", "nonsense;", "DELETE FROM tracks;", "views", "exit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    done = run_midime("shell", lake=filled.folder)
+    assert (done.returncode, "42" in done.stdout) == (0, True)
+    assert "syntax error" in done.stderr and "read-only" in done.stderr
+    assert "alarms: What is wrong?" in done.stderr
