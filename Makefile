@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test browser lint reference scores bench dictionary clean
+.PHONY: help install demo test browser lint reference scores bench questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
@@ -71,6 +71,9 @@ scores: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks
+
+questions: install
+	$(BIN)/python -m catalog.questions $(LAKE) > catalog/questions/README.md
 
 dictionary: install
 	$(BIN)/python -m catalog.tables > catalog/dictionary.md

@@ -7,6 +7,7 @@ confidence lies in [0, 1]; a judgement is NULL where its method abstains.
 import uuid
 
 from catalog.schema import Field, Table
+from catalog.views import load_questions
 
 NAMESPACE = uuid.UUID("6f0f6a3e-94c2-5d0c-8a55-6d6964696d65")
 
@@ -382,8 +383,13 @@ BY_NAME = {table.name: table for table in TABLES}
 
 def write_dictionary() -> str:
     """The data dictionary as Markdown; kept in catalog/dictionary.md, made by `make dictionary`."""
-    head = "# Data dictionary\n\nMade from catalog/tables.py by `make dictionary`. `midime tables` prints it.\n"
-    return "\n".join([head, *(table.to_markdown() for table in TABLES)])
+    head = (
+        "# Data dictionary\n\nMade from catalog/tables.py and catalog/views by `make dictionary`. `midime tables` prints"
+        " it.\n"
+    )
+    views = "\n".join(f"| `{name}` | {question} |" for name, question in load_questions().items())
+    tail = f"## Views and macros\n\n| view | question |\n|---|---|\n{views}\n"
+    return "\n".join([head, *(table.to_markdown() for table in TABLES), tail])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+-- Which groove do most songs use? (x is a hit, the steps of a bar from left to right.)
+SELECT groove, songs, patterns, round(median_tempo_bpm, 1) AS median_tempo_bpm
+FROM common_grooves
+ORDER BY songs DESC, patterns DESC, groove
+LIMIT 5
