@@ -384,8 +384,8 @@ BY_NAME = {table.name: table for table in TABLES}
 def write_dictionary() -> str:
     """The data dictionary as Markdown; kept in catalog/dictionary.md, made by `make dictionary`."""
     head = (
-        "# Data dictionary\n\nMade from catalog/tables.py and catalog/views by `make dictionary`. `midime tables` prints"
-        " it.\n"
+        "# Data dictionary\n\nMade from catalog/tables.py and catalog/views by `make dictionary`."
+        " `midime tables` prints it.\n"
     )
     views = "\n".join(f"| `{name}` | {question} |" for name, question in load_questions().items())
     tail = f"## Views and macros\n\n| view | question |\n|---|---|\n{views}\n"
