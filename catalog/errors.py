@@ -27,3 +27,11 @@ class MissingIndex(CatalogError):
 
 class StaleIndex(CatalogError):
     """The index is older than the patterns it should answer for."""
+
+
+class ShrunkenSource(CatalogError):
+    """A folder holds under half of the files that the lake knows from it."""
+
+
+class LakeInUse(CatalogError):
+    """The lake is at work for somebody else."""

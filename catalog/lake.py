@@ -25,12 +25,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 
-from catalog.errors import BadQuery, LakeNotFound, UnknownId, UnwritableLake
+from catalog.errors import BadQuery, LakeInUse, LakeNotFound, UnknownId, UnwritableLake
 from catalog.fingerprint_index import erase_tracks, open_stores
+from catalog.orphans import remove_orphans
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
 from catalog.views import load_views
 
@@ -63,9 +65,10 @@ def connect(
 class Lake:
     """A lake open for writing. Use one in one thread; open another for another thread."""
 
-    def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection):
+    def __init__(self, folder: Path, connection: duckdb.DuckDBPyConnection, catalog: str | None = None):
         self.folder = folder
         self.connection = connection
+        self.catalog = catalog
 
     @classmethod
     def open(cls, lake: str | Path = DEFAULT_LAKE, catalog: str | None = None) -> "Lake":
@@ -88,7 +91,7 @@ class Lake:
                 _declare(connection)
             except duckdb.Error as error:
                 raise UnwritableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
-        return cls(folder, connection)
+        return cls(folder, connection, catalog)
 
     def close(self) -> None:
         self.connection.close()
@@ -113,20 +116,67 @@ class Lake:
         """All changes inside become visible together, or none does.
 
         Holds the writer's lock, so that what is read inside is still true at the commit. `message` and `extra` (as
-        JSON) are kept with the snapshot.
+        JSON) are kept with the snapshot, and a commit_id: by that the lake itself tells whether a commit that was
+        answered with an error has happened.
+
+        Raises:
+            UnwritableLake: The disk is full, or the lake cannot be written for another reason; nothing has changed.
         """
+        commit_id = uuid4().hex
         with _locked(self.folder):
             self.connection.execute("BEGIN")
             try:
                 yield Transaction(self.connection)
-                self.connection.execute(
-                    "CALL lake.set_commit_message('midime', ?, extra_info => ?)", [message, json.dumps(extra or {})]
-                )
-                self.connection.execute("COMMIT")
-            except BaseException:
+                about = json.dumps(dict(extra or {}) | {"commit_id": commit_id})
+                self.connection.execute("CALL lake.set_commit_message('midime', ?, extra_info => ?)", [message, about])
+                self._commit(commit_id)
+            except BaseException as error:
                 _roll_back(self.connection)
+                if isinstance(error, duckdb.IOException):
+                    raise UnwritableLake(f"The lake {self.folder} cannot be written: {_first_line(error)}") from error
                 raise
             self._record_files()
+
+    def _commit(self, commit_id: str) -> None:
+        try:
+            self.connection.execute("COMMIT")
+        except duckdb.Error:
+            if not self._has_commit(commit_id):
+                raise
+
+    def _has_commit(self, commit_id: str) -> bool:
+        """Whether the snapshots hold this commit, seen by a connection that had no part in it."""
+        with _attach(self.folder, self.catalog, ["READ_ONLY"]) as fresh:
+            found = fresh.execute(
+                "SELECT count(*) FROM lake.snapshots() WHERE commit_extra_info LIKE ?", [f'%"{commit_id}"%']
+            )
+            return bool(found.fetchone()[0])
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Say that files are being written whose rows come later, so that nobody takes them for left behind."""
+        with (self.folder / ".work.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def repair(self) -> dict[str, int]:
+        """Remove what killed writers left behind, and bring the record of files in line with the lake.
+
+        Returns:
+            How many files were removed, by kind.
+
+        Raises:
+            LakeInUse: An ingest is running: its stems have no rows yet.
+        """
+        with (self.folder / ".work.lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LakeInUse("An ingest is running on this lake: repair it when that has ended.") from error
+            with _locked(self.folder):
+                removed = remove_orphans(self.folder, self.connection)
+                self._record_files()
+                return removed
 
     def compact(self, retention: timedelta = SNAPSHOT_RETENTION) -> dict[str, int]:
         """Merge small files, drop deleted rows, forget snapshots older than the retention and their files.
@@ -146,6 +196,8 @@ class Lake:
 
     def verify(self) -> list[str]:
         """Check every committed file against its record, and every reference; a sentence for each problem."""
+        with _locked(self.folder):
+            self._record_files()  # a writer may have been killed between its commit and the record of its files
         problems = [problem for record in self._recorded_files() for problem in self._check_file(*record)]
         recorded = {uri for uri, *_ in self._recorded_files()}
         problems += [
@@ -199,6 +251,7 @@ class Lake:
                 removed[table.name] = count
         erase_tracks(self.folder, ids)
         with _locked(self.folder):
+            stems = {*stems, *(uri for track in ids for uri in self._list_stems(track))}
             removed["stem_files"] = sum(self._remove(uri) for uri in stems)
             parts = [str(Path(uri).with_suffix(part)) for uri in indexes for part in INDEX_PARTS]
             removed["index_files"] = sum(self._remove(uri) for uri in parts)
@@ -224,6 +277,11 @@ class Lake:
             parent.rmdir()
             parent = parent.parent
         return True
+
+    def _list_stems(self, track_id: str) -> list[str]:
+        """The stem files of a track, also those that older snapshots refer to."""
+        paths = (self.folder / "stems" / track_id[:2] / track_id).glob("*")
+        return [path.relative_to(self.folder).as_posix() for path in paths]
 
     def _forget_snapshots(self, retention: timedelta) -> int:
         before = datetime.now(UTC) - retention
@@ -258,7 +316,7 @@ class Lake:
         new = [
             {"uri": uri, "table_name": table, "recorded_at": now} | _measure_file(self.folder / uri)
             for uri, table in current.items()
-            if uri not in recorded and table != DATA_FILES.name
+            if uri not in recorded and table != DATA_FILES.name and (self.folder / uri).is_file()
         ]
         if not gone and not new:
             return
@@ -295,9 +353,12 @@ class Lake:
                 yield f"{name} has {lost} rows of unknown tracks."
 
     def _check_stems(self) -> Iterator[str]:
-        for (uri,) in self.connection.execute("SELECT uri FROM stems WHERE uri IS NOT NULL").fetchall():
+        rows = self.connection.execute("SELECT uri, sha256 FROM stems WHERE uri IS NOT NULL ORDER BY uri").fetchall()
+        for uri, sha256 in rows:
             if not (self.folder / uri).is_file():
                 yield f"{uri} is missing."
+            elif sha256 and hash_file(self.folder / uri) != sha256:
+                yield f"{uri} has changed since it was committed."
 
 
 @dataclass(frozen=True)
@@ -331,9 +392,15 @@ class Transaction:
         self.connection.execute(f"DELETE FROM {table}")
 
     def upsert(self, table: str, rows: pa.Table) -> None:
-        """Replace the rows with the same key; the key has one column."""
-        (key,) = BY_NAME[table].key
-        self.delete(table, key, rows[key].to_pylist())
+        """Replace the rows with the same key."""
+        if not len(rows):
+            return
+        key = [field for field in BY_NAME[table].fields if field.name in BY_NAME[table].key]
+        names = ", ".join(f'"{field.name}"' for field in key)
+        values = ", ".join(f'"{field.name}"::{field.sql_type}' for field in key)
+        self.connection.register("new_keys", rows)
+        self.connection.execute(f"DELETE FROM {table} WHERE ({names}) IN (SELECT {values} FROM new_keys)")
+        self.connection.unregister("new_keys")
         self.insert(table, rows)
 
     def values(self, sql: str, parameters: Sequence) -> list:

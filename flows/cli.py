@@ -5,15 +5,16 @@ then one line says why.
 """
 
 import os
-import sys
 
 import typer
 
-from flows.commands import dashboard, patterns, questions, runs, services, upkeep
-from flows.commands.console import notes, refuse
+from flows.commands import dashboard, patterns, plans, questions, runs, services, upkeep
+from flows.commands.console import refuse
 
 COMMANDS = (
     runs.ingest,
+    plans.plan,
+    runs.retry,
     runs.nightly,
     patterns.analyze,
     patterns.search,
@@ -56,9 +57,6 @@ def main() -> None:
         app()
     except (CatalogError, FileNotFoundError) as error:
         refuse(str(error))
-    except KeyboardInterrupt:
-        notes.print("Stopped. What was committed stays; run the same command again to carry on.")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The flow `ingest`: folders of audio into the lake. Where it runs is in flows/cluster.py, what it does in tasks."""
 
+from threading import Event
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -10,8 +12,10 @@ from flows.progress import show_progress
 from flows.record import record_run
 from flows.report import name_ingest, tag_run
 from flows.settings import Settings, StemChoice
+from flows.stop import wait_for
+from tasks.claims import Claims
 from tasks.commit import Owner, check_rejects
-from tasks.ingest import ingest_shard, plan_files, write_plan
+from tasks.ingest import ShardWork, ingest_shard, plan_files, write_plan
 
 SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
 
@@ -25,6 +29,8 @@ def ingest(
     workers: int | None = None,
     dask: str | None = None,
     force: str | None = None,
+    retry: str | None = None,
+    accept_missing: bool = False,
     show_bar: bool = False,
 ) -> dict:
     """Bring folders of audio into the lake: what is new is analysed, what is known is left alone.
@@ -36,7 +42,9 @@ def ingest(
         stems: 2, 4, 5 or none.
         workers: Worker processes of the local cluster.
         dask: Address of a Dask scheduler to use instead.
-        force: A stage to run again for every track, or "all".
+        force: A stage to run again for every track, with those that depend on it, or "all".
+        retry: Take only the rejects with this reason, or "all"; `sources` say from where, everywhere by default.
+        accept_missing: Go on when a source holds under half of the files that the lake knows from it.
         show_bar: Draw a progress bar on the terminal.
 
     Returns:
@@ -48,31 +56,36 @@ def ingest(
     chosen = {"lake": lake, "stems": stems, "workers": workers, "dask": dask}
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     params, place = settings.track_params(), {"lake": str(settings.lake), "catalog": settings.catalog}
-    owner = Owner(settings.user, settings.privacy)
-    asked = {"sources": sources, "corpus": corpus, "force": force} | chosen
-    with Lake.open(**place) as opened, record_run(opened, "ingest", asked, settings) as run:
+    owner, stop = Owner(settings.user, settings.privacy), Event()
+    asked = {"sources": sources, "corpus": corpus, "force": force, "retry": retry} | chosen
+    with (
+        Lake.open(**place) as opened,
+        opened.at_work(),
+        Claims(settings.lake) as claims,
+        record_run(opened, "ingest", asked, settings) as run,
+    ):
         plan = plan_files(
-            **place, sources=sources, corpus=corpus, params=params, force=force, retry=settings.retry_params()
+            **place,
+            sources=sources,
+            corpus=corpus,
+            params=params,
+            force=force,
+            retry=settings.retry_params(retry),
+            accept_missing=accept_missing,
         )
         tag_run(job.corpus for job in plan.jobs)
-        run.counts += write_plan(**place, plan=quote(plan), run_id=run.run_id)
+        run.tally.add(write_plan(**place, plan=quote(plan), run_id=run.run_id))
         run.note_plan(opened, len(plan.jobs))
         if plan.jobs:
+            work = ShardWork(
+                **place, params=params, run_id=run.run_id, owner=owner, claims=claims, tally=run.tally, stop=stop
+            )
             with open_cluster(settings) as address, show_progress(plan, show_bar) as on_result:
                 shards = [
-                    ingest_shard.submit(
-                        name,
-                        quote(jobs),
-                        address,
-                        params,
-                        **place,
-                        run_id=run.run_id,
-                        owner=owner,
-                        on_result=quote(on_result),
-                    )
+                    ingest_shard.submit(name, quote(jobs), address, quote(work), quote(on_result))
                     for name, jobs in cut_shards(plan.jobs, settings.shard_files)
                 ]
-                run.counts = sum((shard.result() for shard in shards), run.counts)
+                wait_for(shards, stop)
         check_rejects(opened, run.run_id, run.counts, settings.max_reject_share)
     return run.summary
 

@@ -9,7 +9,8 @@ from catalog.lake import Lake
 from flows.alerts import send_alerts
 from flows.report import publish_run
 from flows.settings import Settings
-from tasks.commit import Counts, Run
+from flows.stop import STOPPED, STOPS
+from tasks.commit import Counts, Run, Tally
 
 
 @dataclass
@@ -18,19 +19,23 @@ class RecordedRun:
 
     Attributes:
         run: What it was asked to do.
-        counts: What became of its files so far.
+        tally: What became of its files so far.
         tracks_planned: How many contents it set out to analyse; None before the plan is made.
         summary: Its row with its rejects, once it has ended.
     """
 
     run: Run
-    counts: Counts = field(default_factory=Counts)
+    tally: Tally = field(default_factory=Tally)
     tracks_planned: int | None = None
     summary: dict = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
         return self.run.run_id
+
+    @property
+    def counts(self) -> Counts:
+        return self.tally.counts
 
     def note_plan(self, lake: Lake, tracks: int) -> None:
         """Write how much there is to do, so that readers can tell how much is left."""
@@ -46,14 +51,16 @@ class RecordedRun:
 def record_run(lake: Lake, flow: str, parameters: dict, settings: Settings) -> Iterator[RecordedRun]:
     """Keep the row of a run from its start to its end; publish its report, the dashboard and its alarms.
 
-    An error inside ends the run as failed, with the error as its message, and is raised again.
+    An error inside ends the run as failed, with the error as its message; the wish to stop ends it as stopped. Both
+    are raised again.
     """
     recorded = RecordedRun(Run(flow, parameters, version("midime")))
     recorded.write(lake, recorded.run)
     try:
         yield recorded
     except BaseException as error:
-        recorded.write(lake, recorded.run.fail(error))
+        stopped = isinstance(error, STOPS)
+        recorded.write(lake, recorded.run.end("stopped", STOPPED) if stopped else recorded.run.fail(error))
         with suppress(Exception):  # the error to tell of is the first one
             _publish(lake, recorded, settings)
         raise

@@ -19,7 +19,7 @@ MOST_REJECTS = 1000  # in the artifact; the table `rejects` has them all
 def name_ingest() -> str:
     """The name of a run, such as `ingest rock, jazz`."""
     parameters = flow_run.get_parameters()
-    names = parameters.get("corpus") or ", ".join(Path(source).name for source in parameters["sources"])
+    names = parameters.get("corpus") or ", ".join(Path(source).name for source in parameters["sources"]) or "rejects"
     return f"ingest {names}"
 
 

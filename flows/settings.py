@@ -67,5 +67,5 @@ class Settings(BaseSettings):
             timeout_s=self.track_timeout_s,
         )
 
-    def retry_params(self) -> RetryParams:
-        return RetryParams(max_attempts=self.max_attempts)
+    def retry_params(self, only: str | None = None) -> RetryParams:
+        return RetryParams(self.max_attempts, only)

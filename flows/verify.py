@@ -13,11 +13,12 @@ class DamagedLake(Exception):
 
 
 @flow(name="verify", flow_run_name=name_dated)
-def verify(lake: str | None = None) -> dict:
+def verify(lake: str | None = None, repair: bool = False) -> dict:
     """Check the lake as `midime verify` does.
 
     Args:
         lake: The lake's folder.
+        repair: First remove what killed runs left behind; refused while an ingest is running.
 
     Returns:
         The run's row of the view `run_history`.
@@ -26,7 +27,12 @@ def verify(lake: str | None = None) -> dict:
         DamagedLake: There are problems; the message has the first.
     """
     settings = Settings(**({"lake": lake} if lake else {}))
-    with Lake.open(settings.lake, settings.catalog) as opened, record_run(opened, "verify", {}, settings) as run:
+    with (
+        Lake.open(settings.lake, settings.catalog) as opened,
+        record_run(opened, "verify", {"repair": repair}, settings) as run,
+    ):
+        if repair:
+            opened.repair()
         problems = opened.verify()
         if problems:
             raise DamagedLake(f"{len(problems)} problems, the first: {problems[0]}")

@@ -12,6 +12,7 @@ Packets that do not decode are left out, not replaced by silence; a chained Ogg 
 """
 
 import os
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,9 +26,11 @@ from uuid import uuid4
 import av
 import numpy as np
 
+from catalog.lake import hash_file
 from tasks.errors import (
     BadSamples,
     CorruptAudio,
+    DiskFull,
     LongSignal,
     NoAudioStream,
     NotAudio,
@@ -51,6 +54,7 @@ __all__ = [
     "is_candidate",
     "probe_audio",
     "read_audio",
+    "round_to_16_bits",
     "write_audio",
 ]
 
@@ -66,6 +70,7 @@ TAG_LIMIT = 200  # characters
 LOUD_PEAK = 8.0  # 18 dB above full scale: beyond any mastering, so the scale itself is wrong
 MAX_CHANNELS = 64
 RATES_HZ = range(2_000, 3_072_001)  # from old voice recordings to DSD512, counted in bytes; beyond, a header lies
+LEAST_FREE_BYTES = 1 << 20  # a write that failed with less room than this failed for want of room
 LEAST_BYTES_PER_S = 16  # of a header's claim; digital silence in FLAC takes about 150
 
 
@@ -173,12 +178,14 @@ class FlacWriter:
 
         with FlacWriter(folder) as writer:
             writer.push(block)
-            writer.commit(folder / "drums.flac")
+            sha256 = writer.finish()
+            writer.commit(folder / f"drums.{sha256[:12]}.flac")
 
     Samples beyond full scale are clipped. Leaving the context without `commit` removes everything.
 
     Raises:
         StageFailed: The folder cannot be written to.
+        DiskFull: There is no room.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -195,8 +202,14 @@ class FlacWriter:
         with _write_errors(self._temporary):
             self._file.write(_to_int16(block).T)
 
+    def finish(self) -> str:
+        """Write what is left; the SHA-256 of the file."""
+        with _write_errors(self._temporary):
+            self._file.close()
+            return hash_file(self._temporary)
+
     def commit(self, path: Path) -> None:
-        """Finish the file and give it its name, replacing what was there; `path` lies in the folder."""
+        """Give the finished file its name, replacing what was there; `path` lies in the folder."""
         with _write_errors(path):
             self._file.close()
             os.replace(self._temporary, path)
@@ -207,6 +220,11 @@ class FlacWriter:
         with suppress(OSError, RuntimeError):
             self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def round_to_16_bits(samples: np.ndarray) -> np.ndarray:
+    """Samples as a FLAC file of `FlacWriter` gives them back, float32 of the same shape."""
+    return _to_int16(samples).astype(np.float32) / np.float32(32_768)
 
 
 def write_audio(path: Path, signal: Signal, max_duration_s: float | None = None) -> None:
@@ -505,8 +523,15 @@ def _open_for_writing(path: Path, kind: str, channels: int, rate_hz: int = SAMPL
 
 @contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
-    """A full disk or a missing folder as `StageFailed`."""
+    """A missing folder as `StageFailed`, a full disk as `DiskFull`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
+        if _is_full(path.parent):
+            raise DiskFull(f"The disk of {path.parent} is full: make room and run the same command again.") from error
         raise StageFailed(f"{path} cannot be written: {error}.") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """libsndfile does not tell why it could not write."""
+    return folder.is_dir() and shutil.disk_usage(folder).free < LEAST_FREE_BYTES

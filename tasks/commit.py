@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from threading import Lock
 
 from catalog.lake import Lake, Transaction
-from catalog.tables import BY_NAME, FILES, REJECTS, RUNS, TRACK_TABLES, make_id
-from tasks.plan import Fault, FoundFile, Plan
-from tasks.rows import make_rows
+from catalog.tables import BY_NAME, FILES, REJECTS, RUNS, TRACK_STAGES, TRACK_TABLES, make_id
+from tasks.plan import Fault, FoundFile, Plan, TrackJob
+from tasks.rows import make_rows, select_rows
 from tasks.track import TrackResult
 
 OUR_PACKAGES = ("catalog", "tasks", "flows")
@@ -50,6 +51,20 @@ class Counts:
         """The columns of `runs`."""
         columns = {f"files_{name}": value for name, value in vars(self).items() if name != "audio_s"}
         return {"files_seen": self.seen} | columns | {"audio_s": self.audio_s}
+
+
+class Tally:
+    """The counts of a run as its shards commit, so that they are known however the run ends."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._lock = Lock()
+
+    def add(self, counts: Counts) -> Counts:
+        """Add what has been committed, from any thread; it is given back."""
+        with self._lock:
+            self.counts += counts
+        return counts
 
 
 @dataclass(frozen=True)
@@ -111,31 +126,49 @@ def commit_plan(lake: Lake, plan: Plan, run_id: str) -> Counts:
     )
 
 
+def split_known(lake: Lake, jobs: Sequence[TrackJob]) -> tuple[list[TrackJob], list[TrackJob]]:
+    """The jobs that are still to be done, and the new contents that another ingest has brought in since the plan."""
+    known = set(
+        lake.query(
+            "SELECT track_id FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))", [[job.track_id for job in jobs]]
+        )["track_id"].to_pylist()
+    )
+    late = {job.track_id for job in jobs if job.stages is None} & known
+    return [job for job in jobs if job.track_id not in late], [job for job in jobs if job.track_id in late]
+
+
+def commit_known(lake: Lake, jobs: Sequence[TrackJob], run_id: str) -> Counts:
+    """Write the places of contents that another ingest has brought in."""
+    places = [(file, job.track_id) for job in jobs for file in job.files]
+    if places:
+        with lake.transaction("known", {"run_id": run_id}) as change:
+            _write_files(change, places, run_id)
+    return Counts(duplicate=len(places))
+
+
 def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: str, owner: Owner) -> Counts:
-    """Write every table of a shard's tracks, and its faults, in one transaction."""
+    """Write the tables of a shard's tracks, and its faults, in one transaction.
+
+    Of a track that the lake holds only the rows of the stages that ran are replaced; it keeps its date and its owner.
+    """
     now = datetime.now(UTC)
     done = sorted((result for result in results if result.analysis), key=lambda result: result.job.file.path)
-    ids = [result.job.track_id for result in done]
     with lake.transaction(f"shard {name}", {"run_id": run_id, "shard": name}) as change:
-        first_seen = {
-            track: (user_id, privacy_setting, upload_date)
-            for track, user_id, privacy_setting, upload_date in change.connection.execute(
-                "SELECT track_id::VARCHAR, user_id, privacy_setting, upload_date FROM tracks"
-                " WHERE track_id IN (SELECT unnest(?::UUID[]))",
-                [ids],
-            ).fetchall()
-        }
-        rows = {table.name: [] for table in TRACK_TABLES}
+        known = _read_tracks(change, [result.job.track_id for result in done])
+        rows: dict[str, list[dict]] = {table.name: [] for table in TRACK_TABLES}
+        written: dict[str, list[str]] = {table.name: [] for table in TRACK_TABLES}
         for result in done:
-            user_id, privacy_setting, upload_date = first_seen.get(
-                result.job.track_id, (owner.user_id, owner.privacy_setting, now)
-            )
-            made = make_rows(result.analysis, result.job, run_id, upload_date, user_id, privacy_setting)
-            for table, found in made.items():
+            job, analysis = result.job, result.analysis
+            stages = job.stages or {stage.stage for stage in analysis.stages}
+            made = make_rows(analysis, job, run_id, now, owner.user_id, owner.privacy_setting)
+            for table, found in select_rows(made, stages, known.get(job.track_id)).items():
                 rows[table].extend(found)
+                written[table].append(job.track_id)
         for table, found in rows.items():
-            change.delete(table, "track_id", first_seen)
-            change.insert(table, BY_NAME[table].make_rows(found))
+            if table != "track_stages":
+                change.delete(table, "track_id", written[table])
+                change.insert(table, BY_NAME[table].make_rows(found))
+        change.upsert("track_stages", TRACK_STAGES.make_rows(rows["track_stages"]))
         _write_files(change, [(file, result.job.track_id) for result in done for file in result.job.files], run_id)
         for result in results:
             if result.fault:
@@ -180,6 +213,15 @@ def count_results(results: Iterable[TrackResult]) -> Counts:
         else:
             counts += Counts(rejected=files)
     return counts
+
+
+def _read_tracks(change: Transaction, track_ids: Sequence[str]) -> dict[str, dict]:
+    """The rows of the tracks that the lake holds."""
+    rows = change.connection.execute(
+        "SELECT * REPLACE (track_id::VARCHAR AS track_id) FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))",
+        [list(track_ids)],
+    )
+    return {row["track_id"]: row for row in rows.to_arrow_table().to_pylist()}
 
 
 def _write_files(change: Transaction, files: Sequence[tuple[FoundFile, str]], run_id: str) -> None:

@@ -17,12 +17,6 @@ class RejectedInput(TrackError):
     """The file itself is unusable: trying again gives the same answer until its content changes."""
 
 
-class UnreadableFile(RejectedInput):
-    """The file cannot be opened: missing, dangling link, no permission."""
-
-    reason = "unreadable"
-
-
 class EmptyFile(RejectedInput):
     """The file has no bytes."""
 
@@ -77,10 +71,20 @@ class BadSamples(RejectedInput):
     reason = "bad_samples"
 
 
+class DiskFull(Exception):
+    """There is no room for the stems: no fault of the track, and the end of the run."""
+
+
 class FailedTrack(TrackError):
     """The analysis failed on a file that may be fine."""
 
     reason = "internal_error"
+
+
+class UnreadableFile(FailedTrack):
+    """The file cannot be read just now: missing, no permission, a fault of the disk. No verdict on its content."""
+
+    reason = "unreadable"
 
 
 class StageFailed(FailedTrack):
@@ -105,3 +109,9 @@ class OutOfMemory(FailedTrack):
     """The track needed more memory than the limit of the settings."""
 
     reason = "out_of_memory"
+
+
+REASONS = tuple(
+    sorted({kind.reason for parent in (RejectedInput, FailedTrack) for kind in (*parent.__subclasses__(), FailedTrack)})
+)
+"""Every reason that `rejects` may give."""

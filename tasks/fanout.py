@@ -17,33 +17,40 @@ from tasks.worklog import collect_log
 
 FUTURES_PER_WORKER = 2
 GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
-PATIENCE, PATIENCE_STEP_S = 6, 10.0
+PATIENCE_S, LOOK_STEP_S = 60.0, 10.0  # without a worker, and how often the scheduler is asked
+STOP_STEP_S = 0.5
 
 
 class ClusterLost(RuntimeError):
     """The cluster cannot finish what it was given."""
 
 
-def fan_out(address: str, jobs: Sequence[TrackJob], params: TrackParams) -> Iterator[TrackResult]:
+def fan_out(
+    address: str, jobs: Sequence[TrackJob], params: TrackParams, stop: threading.Event | None = None
+) -> Iterator[TrackResult]:
     """Analyse tracks on a Dask cluster; a result for every job, in the order in which they end.
+
+    Once `stop` is set, the tracks in flight are dropped and no result follows.
 
     A worker that dies takes the tracks down that it held. Each of those is run again with nothing beside it, so that
     only the track that kills its worker a second time is given up.
 
     Raises:
         ClusterLost: All workers are gone and none comes back.
+        DiskFull: A worker has no room for its stems.
     """
+    stop = stop or threading.Event()
     with Client(address, set_as_default=False) as client:
         window = FUTURES_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         suspects: list[TrackJob] = []
-        for job, result in _run(client, jobs, params, window):
+        for job, result in _run(client, jobs, params, window, stop):
             if result is None:
                 suspects.append(job)
             else:
                 yield result
         for job in suspects:
             started = time.monotonic()
-            for _, result in _run(client, [job], params, 1):
+            for _, result in _run(client, [job], params, 1, stop):
                 yield result or TrackResult(job, fault=_describe_death(time.monotonic() - started, params))
 
 
@@ -61,7 +68,7 @@ def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:
 
 
 def _run(
-    client: Client, jobs: Sequence[TrackJob], params: TrackParams, window: int
+    client: Client, jobs: Sequence[TrackJob], params: TrackParams, window: int, stop: threading.Event
 ) -> Iterator[tuple[TrackJob, TrackResult | None]]:
     """Each job with its result, or None where its worker died."""
     waiting = deque(jobs)
@@ -77,7 +84,9 @@ def _run(
     while waiting and len(running) < window:
         submit()
     while running:
-        future = _take(ended, client)
+        future = _take(ended, client, stop)
+        if future is None:
+            return
         job = running.pop(future.key)
         try:
             result = future.result()
@@ -89,19 +98,24 @@ def _run(
         yield job, result
 
 
-def _take(ended: Queue, client: Client) -> Future:
-    """The next future to end.
+def _take(ended: Queue, client: Client, stop: threading.Event) -> Future | None:
+    """The next future to end; None when the run is to stop.
 
     Raises:
         ClusterLost: There has been no worker for a while, so nothing will end any more.
     """
-    alone = 0
-    while alone < PATIENCE:
+    alone_since, looked_at = None, time.monotonic()
+    while not stop.is_set():
         try:
-            return ended.get(timeout=PATIENCE_STEP_S)
+            return ended.get(timeout=STOP_STEP_S)
         except Empty:
-            alone = 0 if client.scheduler_info(n_workers=-1)["workers"] else alone + 1
-    raise ClusterLost(f"The Dask cluster has had no worker for {PATIENCE * PATIENCE_STEP_S:.0f} s.")
+            now = time.monotonic()
+        if now - looked_at >= LOOK_STEP_S:
+            looked_at = now
+            alone_since = None if client.scheduler_info(n_workers=-1)["workers"] else alone_since or now
+            if alone_since and now - alone_since >= PATIENCE_S:
+                raise ClusterLost(f"The Dask cluster has had no worker for {PATIENCE_S:.0f} s.")
+    return None
 
 
 def _describe_death(seconds: float, params: TrackParams) -> Fault:

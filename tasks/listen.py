@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.audio import FlacWriter
+from tasks.audio import FlacWriter, round_to_16_bits
 from tasks.models.drums import DrumTranscriber
 from tasks.models.pulse import PulseStream
 from tasks.models.spleeter import Separator
@@ -22,17 +22,20 @@ from tasks.music.key import Chroma, ChromaStream
 from tasks.music.onsets import FluxStream, Onsets, OnsetStream
 from tasks.music.quality import Levels, LevelStream
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, MelStream, PoolStream
+from tasks.stored import StoredStems
 from tasks.watch import StageWatch
 
 MIX, DRUMS = "mix", "drums"
+PART_SAMPLES = 10 * SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)
 class Stem:
-    """One separated stem: its level, its file relative to the lake, and what made it."""
+    """One separated stem: its level, its file relative to the lake with its hash, and what made it."""
 
     stem: str
     uri: str | None
+    sha256: str | None
     backend: str
     rms_db: float | None
     duration_s: float
@@ -71,7 +74,7 @@ def listen(
     blocks: Iterable[np.ndarray],
     watch: StageWatch,
     transcriber: DrumTranscriber,
-    separator: Separator | None = None,
+    separator: Separator | StoredStems | None = None,
     stem_folder: Path | None = None,
     lake: Path | None = None,
 ) -> Heard:
@@ -81,7 +84,7 @@ def listen(
         blocks: Stereo at SAMPLE_RATE_HZ, float32 (2, n) each.
         watch: Where times are kept.
         transcriber: Of drums.
-        separator: Of stems; without one all stations hear the mixture.
+        separator: Of stems, or the stems of an earlier run; without one all stations hear the mixture.
         stem_folder: Where the stems are written, relative to the lake; None keeps none.
         lake: The folder of the lake.
     """
@@ -203,12 +206,17 @@ class DrumEar(Ear):
 class StemBench:
     """Separates the blocks, listens to each stem and writes it; the files appear together at the end, or not at all.
 
+    The stems are heard in the 16 bits in which they are stored and in parts of one length, so that a later run which
+    reads them hears the same.
+
     Attributes:
         ears: What listens to each stem, by its name.
         drums: That of the drum stem; None where drums are not separated.
     """
 
-    def __init__(self, watch: StageWatch, separator: Separator | None, folder: Path | None, lake: Path | None):
+    def __init__(
+        self, watch: StageWatch, separator: Separator | StoredStems | None, folder: Path | None, lake: Path | None
+    ):
         self.watch = watch
         self.separator = separator
         self.separation = separator.stream() if separator else None
@@ -217,6 +225,7 @@ class StemBench:
         self.drums = self.ears.get(DRUMS)
         self.power = dict.fromkeys(stems, 0.0)
         self.samples = 0
+        self._waiting = {stem: np.zeros((2, 0), np.float32) for stem in stems}
         self.lake, self.folder = lake, folder if stems else None
         self.files = ExitStack()
         self.writers: dict[str, FlacWriter] = {}
@@ -243,30 +252,44 @@ class StemBench:
         with self.watch.on("separate"):
             parts = self.separation.finish()
         self._take(parts)
-        for ear in self.ears.values():
+        for stem, ear in self.ears.items():
+            ear.push(self._waiting.pop(stem))
             ear.finish()
         with self.watch.on("separate"):
-            for stem, writer in self.writers.items():
-                writer.commit(self.lake / self.folder / f"{stem}.flac")
-        return [self._describe(stem) for stem in self.power]
+            return self._store()
 
     def _take(self, parts: dict[str, np.ndarray]) -> None:
+        self.samples += next(iter(parts.values())).shape[1]
         for stem, part in parts.items():
-            if not part.shape[1]:
-                continue
-            self.ears[stem].push(part)
             with self.watch.on("separate"):
+                part = round_to_16_bits(part)
                 self.power[stem] += float(np.square(part, dtype=np.float64).sum())
                 if stem in self.writers:
                     self.writers[stem].push(part)
-        self.samples += next(iter(parts.values())).shape[1]
+                waiting = np.concatenate([self._waiting[stem], part], axis=1)
+            while waiting.shape[1] >= PART_SAMPLES:
+                self.ears[stem].push(waiting[:, :PART_SAMPLES])
+                waiting = waiting[:, PART_SAMPLES:]
+            self._waiting[stem] = waiting
 
-    def _describe(self, stem: str) -> Stem:
+    def _store(self) -> list[Stem]:
+        """Give the files their names, each with a part of its hash: what another version wrote stays as it is."""
+        hashes = {stem: writer.finish() for stem, writer in self.writers.items()}
+        for stem, writer in self.writers.items():
+            writer.commit(self.lake / self.folder / _file_name(stem, hashes[stem]))
+        return [self._describe(stem, hashes.get(stem)) for stem in self.power]
+
+    def _describe(self, stem: str, sha256: str | None) -> Stem:
         mean_square = self.power[stem] / max(1, 2 * self.samples)
         return Stem(
             stem=stem,
-            uri=(self.folder / f"{stem}.flac").as_posix() if self.folder else None,
+            uri=(self.folder / _file_name(stem, sha256)).as_posix() if sha256 else None,
+            sha256=sha256,
             backend=self.separator.backends[stem],
             rms_db=round(10 * float(np.log10(mean_square)), 2) if mean_square > 0 else None,
             duration_s=self.samples / SAMPLE_RATE_HZ,
         )
+
+
+def _file_name(stem: str, sha256: str) -> str:
+    return f"{stem}.{sha256[:12]}.flac"

@@ -4,18 +4,21 @@ A file is known by its place, size and time; only a file that is not is hashed. 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import duckdb
 
+from catalog.errors import ShrunkenSource
 from catalog.lake import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
-from tasks.errors import EmptyFile, FailedTrack, RejectedInput, TrackError, UnreadableFile
+from tasks.errors import EmptyFile, FailedTrack, TrackError, UnreadableFile
+from tasks.stages import follow
 
 STAGE = "plan"
 VERSION = "plan-1"
@@ -24,9 +27,15 @@ HASH_THREADS = 4
 
 @dataclass(frozen=True)
 class RetryParams:
-    """How often a file that failed is tried again, over all runs."""
+    """Which rejects are tried again.
+
+    Attributes:
+        max_attempts: How often a file that failed is tried, over all runs.
+        only: Take these rejects and no other file: those with this reason, or "all". None for a run as usual.
+    """
 
     max_attempts: int = 3
+    only: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class FoundFile:
     corpus: str
     size_bytes: int | None = None
     modified_at: datetime | None = None
-    fault: RejectedInput | None = None
+    fault: TrackError | None = None
 
     @property
     def uri(self) -> str:
@@ -45,14 +54,33 @@ class FoundFile:
 
 
 @dataclass(frozen=True)
+class StoredStem:
+    """A stem in the lake's folder, as the table `stems` has it."""
+
+    stem: str
+    uri: str
+    sha256: str
+    backend: str
+
+
+@dataclass(frozen=True)
 class TrackJob:
-    """One content to analyse, the file to read it from, and the other new files that hold the same content."""
+    """One content to analyse.
+
+    Attributes:
+        file: The file to read it from.
+        copies: The other new files that hold the same content.
+        stages: The stages to run, where the lake has the others; None for all of them.
+        stems: What the lake holds of its stems.
+    """
 
     file: FoundFile
     file_hash: str
     track_id: str
     corpus: str
     copies: list[FoundFile] = field(default_factory=list)
+    stages: frozenset[str] | None = None
+    stems: tuple[StoredStem, ...] = ()
 
     @property
     def files(self) -> list[FoundFile]:
@@ -109,23 +137,33 @@ def make_plan(
     stages: dict[str, str],
     force: str | None = None,
     retry: RetryParams = RetryParams(),
+    accept_missing: bool = True,
 ) -> Plan:
     """Compare the sources with the lake.
 
     Args:
-        sources: Folders to walk and files to take.
+        sources: Folders to walk and files to take; with `retry.only`, where its rejects lie, everywhere by default.
         corpus: The corpus that new files belong to; by default the name of the source's folder.
         lake: The lake, or None when there is none yet.
         stages: The stage versions that a track must have.
         force: A stage to run again for every track, or "all".
         retry: When a failed file is tried again.
+        accept_missing: Go on when a source holds under half of the files that the lake knows from it.
 
     Raises:
         FileNotFoundError: A source that does not exist.
+        ShrunkenSource: A source holds under half of its files, and that is not accepted.
     """
     known = _Known.read(lake, stages, force, retry)
     plan = Plan()
-    found, plan.ignored = walk_sources(sources, corpus)
+    if retry.only is None:
+        found, plan.ignored = walk_sources(sources, corpus)
+        uris = {file.uri for file in found}
+        plan.missing = known.missing(sources, uris)
+        if not accept_missing:
+            known.refuse_shrunken(sources, uris)
+    else:
+        found = known.find_rejects(sources)
     fresh = []
     for file in found:
         if file.fault is not None:
@@ -138,18 +176,17 @@ def make_plan(
             fresh.append(file)
     jobs: dict[str, TrackJob] = {}
     for file, file_hash in zip(fresh, _hash_files(fresh), strict=True):
-        if isinstance(file_hash, RejectedInput):
+        if isinstance(file_hash, TrackError):
             plan.faults.append((file, Fault.of(file_hash, STAGE, VERSION)))
             continue
         track_id = make_id("track", file_hash)
-        if track_id in known.tracks:
+        if known.is_current(track_id):
             plan.duplicates.append((file, track_id))
         elif track_id in jobs:
             jobs[track_id].copies.append(file)
         else:
-            jobs[track_id] = TrackJob(file, file_hash, track_id, known.corpora.get(track_id, file.corpus))
+            jobs[track_id] = known.make_job(file, file_hash, track_id)
     plan.jobs = list(jobs.values())
-    plan.missing = known.missing(sources, {file.uri for file in found})
     return plan
 
 
@@ -199,8 +236,8 @@ def _look_at(path: str, corpus: str) -> FoundFile:
     return FoundFile(path, corpus, status.st_size, modified_at, fault)
 
 
-def _hash_files(files: Sequence[FoundFile]) -> Iterator[str | RejectedInput]:
-    def read(file: FoundFile) -> str | RejectedInput:
+def _hash_files(files: Sequence[FoundFile]) -> Iterator[str | TrackError]:
+    def read(file: FoundFile) -> str | TrackError:
         try:
             return hash_file(Path(file.path))
         except OSError as error:
@@ -212,67 +249,129 @@ def _hash_files(files: Sequence[FoundFile]) -> Iterator[str | RejectedInput]:
 
 @dataclass
 class _Known:
-    """What the lake knows, as far as planning asks."""
+    """What the lake knows, as far as planning asks.
 
-    files: dict[str, tuple[int, datetime, str]]
-    tracks: set[str]
-    corpora: dict[str, str]
-    rejects: dict[str, tuple]
-    stages: dict[str, str]
-    force: bool
-    retry: RetryParams
+    Attributes:
+        files: By place: corpus, size, time and track.
+        rejects: By place: corpus, size, time, stage, its version, reason, whether it had failed, and attempts.
+        corpora: By track.
+        due: By track, the stages that have to run again.
+        stems: By track that is due.
+        stages: The versions that a track must have.
+    """
+
+    files: dict[str, tuple[str, int, datetime, str]] = field(default_factory=dict)
+    rejects: dict[str, tuple] = field(default_factory=dict)
+    corpora: dict[str, str] = field(default_factory=dict)
+    due: dict[str, frozenset[str]] = field(default_factory=dict)
+    stems: dict[str, tuple[StoredStem, ...]] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
+    force: bool = False
+    retry: RetryParams = RetryParams()
 
     @classmethod
     def read(
         cls, lake: duckdb.DuckDBPyConnection | None, stages: dict[str, str], force: str | None, retry: RetryParams
     ) -> "_Known":
         if lake is None:
-            return cls({}, set(), {}, {}, stages, bool(force), retry)
-        done: dict[str, dict[str, str]] = {}
-        for track, stage, version in lake.execute(
-            "SELECT track_id::VARCHAR, stage, stage_version FROM track_stages"
-        ).fetchall():
-            done.setdefault(track, {})[stage] = version
+            return cls(stages=stages, force=bool(force), retry=retry)
         corpora = dict(lake.execute("SELECT track_id::VARCHAR, corpus FROM tracks").fetchall())
-        current = {
-            track
-            for track in corpora
-            if all(done.get(track, {}).get(stage) == version for stage, version in stages.items())
-        }
-        files = {
-            uri: (size, modified_at, track)
-            for uri, size, modified_at, track in lake.execute(
-                "SELECT uri, size_bytes, modified_at, track_id::VARCHAR FROM files"
-            ).fetchall()
-        }
-        rejects = {
-            row[0]: row[1:]
-            for row in lake.execute(
-                "SELECT uri, size_bytes, modified_at, stage, stage_version, failed, attempts FROM rejects"
-            ).fetchall()
-        }
-        return cls(files, set() if force else current, corpora, rejects, stages, bool(force), retry)
+        forced = set(stages) if force == "all" else {force} if force else set()
+        changed = {track: forced for track in corpora} if forced else {}
+        for track, stage in lake.execute(
+            """
+            SELECT track_id::VARCHAR, wanted.stage
+            FROM tracks CROSS JOIN (SELECT unnest(?::VARCHAR[]) AS stage, unnest(?::VARCHAR[]) AS stage_version) wanted
+            LEFT JOIN track_stages USING (track_id, stage)
+            WHERE track_stages.stage_version IS DISTINCT FROM wanted.stage_version
+            """,
+            [list(stages), list(stages.values())],
+        ).fetchall():
+            changed[track] = changed.get(track, set()) | {stage}
+        stems: dict[str, tuple[StoredStem, ...]] = {}
+        if changed:
+            for track, *stem in lake.execute(
+                "SELECT track_id::VARCHAR, stem, uri, sha256, backend FROM stems"
+                " WHERE uri IS NOT NULL AND sha256 IS NOT NULL ORDER BY track_id, stem"
+            ).fetchall():
+                stems[track] = (*stems.get(track, ()), StoredStem(*stem))
+        return cls(
+            files=_by_uri(lake, "files", "corpus, size_bytes, modified_at, track_id::VARCHAR"),
+            rejects=_by_uri(
+                lake, "rejects", "corpus, size_bytes, modified_at, stage, stage_version, reason, failed, attempts"
+            ),
+            corpora=corpora,
+            due={track: follow(changes) & set(stages) for track, changes in changed.items()},
+            stems=stems,
+            stages=stages,
+            force=bool(force),
+            retry=retry,
+        )
+
+    def is_current(self, track_id: str) -> bool:
+        """Whether the lake has the track as the present code would make it."""
+        return track_id in self.corpora and track_id not in self.due
 
     def has_file(self, file: FoundFile) -> bool:
         """Whether the file is as it was and its track is up to date."""
-        size, modified_at, track = self.files.get(file.uri, (None, None, None))
-        return (size, modified_at) == (file.size_bytes, file.modified_at) and track in self.tracks
+        _, size, modified_at, track = self.files.get(file.uri, (None, None, None, None))
+        return (size, modified_at) == (file.size_bytes, file.modified_at) and self.is_current(track)
 
     def gave_up(self, file: FoundFile) -> bool | None:
         """None where it is to be tried; else whether the analysis had failed, rather than the file being at fault."""
-        if self.force or file.uri not in self.rejects:
+        if self.force or self.retry.only or file.uri not in self.rejects:
             return None
-        size, modified_at, stage, version, failed, attempts = self.rejects[file.uri]
+        _, size, modified_at, stage, version, reason, failed, attempts = self.rejects[file.uri]
         if (size, modified_at) != (file.size_bytes, file.modified_at) or self.stages.get(stage, version) != version:
             return None
-        if failed and attempts < self.retry.max_attempts:
+        if failed and (attempts < self.retry.max_attempts or reason == UnreadableFile.reason):
             return None
         return bool(failed)
 
-    def missing(self, sources: Sequence[str | Path], found: set[str]) -> list[str]:
-        tops = [Path(os.path.abspath(source)).as_uri() for source in sources]
-        return sorted(
-            uri
-            for uri in self.files
-            if uri not in found and any(uri == top or uri.startswith(top.rstrip("/") + "/") for top in tops)
+    def make_job(self, file: FoundFile, file_hash: str, track_id: str) -> TrackJob:
+        """The job of a content that is new, or that has stages to run again."""
+        return TrackJob(
+            file,
+            file_hash,
+            track_id,
+            self.corpora.get(track_id, file.corpus),
+            stages=self.due.get(track_id),
+            stems=self.stems.get(track_id, ()),
         )
+
+    def find_rejects(self, sources: Sequence[str | Path]) -> list[FoundFile]:
+        """The rejects that are asked for, below the sources, as they are now."""
+        is_below = _below(sources)
+        return [
+            _look_at(_path_of(uri), corpus)
+            for uri, (corpus, *_, reason, _, _) in sorted(self.rejects.items())
+            if self.retry.only in ("all", reason) and (not sources or is_below(uri))
+        ]
+
+    def missing(self, sources: Sequence[str | Path], found: set[str]) -> list[str]:
+        """The places below the sources where the file is gone."""
+        return sorted(filter(_below(sources), self.files.keys() - found))
+
+    def refuse_shrunken(self, sources: Sequence[str | Path], found: set[str]) -> None:
+        for source in sources:
+            is_below = _below([source])
+            before = sum(map(is_below, self.files.keys() | self.rejects.keys()))
+            now = sum(map(is_below, found))
+            if 2 * now < before:
+                raise ShrunkenSource(
+                    f"{source} holds {now} audio files and the lake knows {before} from there: is a disk missing? "
+                    "If they are gone on purpose, say so with --yes; the lake keeps what it has."
+                )
+
+
+def _by_uri(lake: duckdb.DuckDBPyConnection, table: str, columns: str) -> dict[str, tuple]:
+    return {uri: tuple(row) for uri, *row in lake.execute(f"SELECT uri, {columns} FROM {table}").fetchall()}
+
+
+def _below(sources: Sequence[str | Path]) -> Callable[[str], bool]:
+    tops = tuple(f"{Path(os.path.abspath(source)).as_uri().rstrip('/')}/" for source in sources)
+    return lambda uri: f"{uri}/".startswith(tops)
+
+
+def _path_of(uri: str) -> str:
+    return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))

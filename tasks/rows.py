@@ -1,6 +1,7 @@
 """What the lake keeps of an analysis: the rows of each table, in the order of the tables' keys."""
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 
 import numpy as np
@@ -12,6 +13,43 @@ from tasks.plan import TrackJob
 from tasks.track import Analysis
 
 HIT_DURATION_S = 0.05  # drums have no note off; this is what the MIDI files write
+
+TABLE_STAGES = {
+    "stems": {"separate"},
+    "onsets": {"onsets"},
+    "beats": {"beats"},
+    "notes": {"drums"},
+    "sections": {"sections"},
+    "patterns": {"patterns", "midi"},
+    "fingerprints": {"chromaprint"},
+}
+"""The stages that write the rows of a table. Each column of `tracks` has one of its own, below."""
+
+TRACK_COLUMNS = {
+    "decode": {
+        "duration_s",
+        "codec",
+        "sample_rate_hz",
+        "channels",
+        "title",
+        "artist",
+        "album",
+        "genre_tag",
+        "detected_genre",
+        "genre_confidence",
+        "genre_source",
+    },
+    "beats": {
+        "tempo_bpm",
+        "tempo_confidence",
+        "tempo_alternative_bpm",
+        "time_signature",
+        "time_signature_confidence",
+        "swing_ratio",
+    },
+    "key": {"detected_key", "key_confidence"},
+    "quality": {"loudness_lufs", "quality_score"},
+}
 
 
 def make_rows(
@@ -48,6 +86,23 @@ def make_rows(
         "track_stages": [vars(stage) | {"run_id": run_id} for stage in analysis.stages],
     }
     return {table: [base | row for row in found] for table, found in rows.items()}
+
+
+def select_rows(made: dict[str, list[dict]], stages: Collection[str], before: dict | None) -> dict[str, list[dict]]:
+    """What of a track's rows these stages have written.
+
+    Args:
+        made: The rows of all stages.
+        stages: The stages that ran.
+        before: The track's row in the lake; None for a new one.
+    """
+    rows = {table: made[table] for table, writers in TABLE_STAGES.items() if writers & set(stages)}
+    rows["track_stages"] = [row for row in made["track_stages"] if row["stage"] in stages]
+    (track,) = made["tracks"]
+    if before:
+        columns = set().union(*(TRACK_COLUMNS.get(stage, ()) for stage in stages))
+        track = before | {name: value for name, value in track.items() if name in columns}
+    return rows | {"tracks": [track]}
 
 
 def _track_row(analysis: Analysis, job: TrackJob, now: datetime, user_id: str | None, privacy_setting: str) -> dict:

@@ -7,14 +7,14 @@ the rows look like is in tasks/rows.py.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
-from tasks.errors import OutOfMemory, StageFailed, TrackError
+from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError
 from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
@@ -32,6 +32,8 @@ from tasks.music.quality import Levels
 from tasks.music.sections import Sections, detect_sections
 from tasks.music.vectors import drum_vector
 from tasks.plan import Fault, TrackJob
+from tasks.stages import follow
+from tasks.stored import StoredStems
 from tasks.watch import StageRun, StageWatch
 from tasks.worklog import LogLine
 
@@ -123,12 +125,21 @@ class TrackResult:
 
 
 def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
-    """Take one content through the chain; whatever goes wrong with it becomes a fault."""
+    """Take one content through the chain; whatever goes wrong with it becomes a fault.
+
+    Raises:
+        DiskFull: There is no room for its stems.
+    """
     watch = StageWatch(params.timeout_s)
     try:
-        return TrackResult(job, analyse_file(Path(job.file.path), params, track_id=job.track_id, watch=watch))
+        job, stored = _find_stems(job, params)
+        return TrackResult(
+            job, analyse_file(Path(job.file.path), params, track_id=job.track_id, watch=watch, stored=stored)
+        )
     except TrackError as error:
         fault = error
+    except DiskFull:
+        raise
     except MemoryError:
         fault = OutOfMemory("The track needed more memory than there is.")
     except Exception as error:  # the one place: an unknown fault of a stage costs this track alone
@@ -145,6 +156,7 @@ def analyse_file(
     end_s: float | None = None,
     track_id: str | None = None,
     watch: StageWatch | None = None,
+    stored: StoredStems | None = None,
 ) -> Analysis:
     """Analyse a file or a part of it.
 
@@ -154,6 +166,7 @@ def analyse_file(
         start_s, end_s: The part, in seconds; all of it by default.
         track_id: The identifier that the stems belong to.
         watch: Where times are kept.
+        stored: The stems of an earlier run, to be heard instead of separating again.
 
     Raises:
         TrackError: The file cannot be taken.
@@ -163,14 +176,14 @@ def analyse_file(
     with watch.on("decode"):
         info = probe_audio(path)
         blocks = decode_blocks(path, start_s, end_s, limits=DecodeLimits(max_duration_s=params.max_duration_s))
-    separator = None
-    if params.stems:
+    separator = stored
+    if params.stems and not stored:
         with watch.on("separate"):
             models, cache = (Path(path) if path else None for path in (params.model_path, params.cache_path))
             separator = load_separator(params.stems, models, params.threads, params.device, cache)
     with watch.on("drums"):
         transcriber = load_transcriber(params.threads)
-    kept = track_id is not None and params.lake is not None
+    kept = track_id is not None and params.lake is not None and not stored
     heard = listen(
         _watched(blocks, watch),
         watch,
@@ -215,7 +228,15 @@ def _watched(blocks: Iterator[np.ndarray], watch: StageWatch) -> Iterator[np.nda
         yield block
 
 
-def _backend(separator: Separator | None) -> str:
+def _find_stems(job: TrackJob, params: TrackParams) -> tuple[TrackJob, StoredStems | None]:
+    """The stems that the job can be run from; without them, the job with the stages that follow from separating."""
+    if job.stages is None or not params.stems or "separate" in job.stages:
+        return job, None
+    stored = StoredStems.open(Path(params.lake), job.stems) if params.lake else None
+    return (job, stored) if stored else (replace(job, stages=follow({*job.stages, "separate"})), None)
+
+
+def _backend(separator: Separator | StoredStems | None) -> str:
     return ", ".join(sorted(set(separator.backends.values()))) if separator else ""
 
 

@@ -22,6 +22,7 @@ from flows.commands.console import (
     read_settings,
     refuse,
 )
+from flows.commands.plans import check_sources, print_plan
 
 
 def ingest(
@@ -36,27 +37,22 @@ def ingest(
         str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
     ] = None,
     force: Annotated[str | None, typer.Option(help="Run a stage again for every track; all for everything.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on when over half of a folder's files are gone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, as midime plan.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring folders of audio into the lake. What is known and unchanged is left alone."""
     from flows.settings import Settings
-    from tasks.track import stage_versions
 
     chosen = {"lake": lake, "stems": stems and stems.value, "workers": workers, "dask": dask}
     with bad_settings():
         settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     if workers and dask:
         refuse("Choose --workers or --dask: a running cluster has its own workers.")
-    versions = stage_versions(settings.track_params())
-    if force is not None and force != "all" and force not in versions:
-        refuse(f"There is no stage {force}: choose all, {', '.join(versions)}.")
-    for source in sources:
-        if not source.exists():
-            refuse(f"There is no file or folder {source}.")
+    check_sources(settings, sources, force)
     check_models(settings)
     if dry_run:
-        _print_plan(settings, sources, corpus, force, as_json)
+        print_plan(settings, sources, corpus, force, as_json)
         return
     _check_cluster(settings)
     from flows.ingest import ingest as ingest_flow
@@ -70,12 +66,43 @@ def ingest(
         workers=workers,
         dask=dask,
         force=force,
+        accept_missing=yes,
         show_bar=notes.is_terminal and not as_json,
     )
-    if as_json:
-        print_json(summary)
-    else:
-        _print_ingest(summary, settings.lake)
+    _print_summary(summary, settings.lake, as_json)
+
+
+def retry(
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Only the rejects in these folders.", metavar="[SRC…]")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Only the rejects with this reason, such as timeout.")] = "all",
+    lake: LakeOption = None,
+    stems: Annotated[
+        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try rejected and failed files once more, although nothing about them has changed."""
+    from tasks.errors import REASONS
+
+    if reason not in ("all", *REASONS):
+        refuse(f"There is no reason {reason}: choose all, {', '.join(REASONS)}.")
+    settings = read_settings(lake, stems)
+    open_reader(settings).close()
+    check_models(settings)
+    _check_cluster(settings)
+    from flows.retry import retry as retry_flow
+
+    summary = _run_flow(
+        retry_flow,
+        reason=reason,
+        sources=[str(source) for source in sources or []],
+        lake=str(settings.lake),
+        stems=settings.stems,
+        show_bar=notes.is_terminal and not as_json,
+    )
+    _print_summary(summary, settings.lake, as_json)
 
 
 def nightly(lake: LakeOption = None, as_json: JsonOption = False) -> None:
@@ -95,10 +122,12 @@ def nightly(lake: LakeOption = None, as_json: JsonOption = False) -> None:
 
 def _run_flow(flow: Callable, **parameters) -> dict:
     """Run a flow; end with one line and exit code 1 where too much of its work came to nothing."""
+    from flows.stop import exit_when_stopped
     from tasks.commit import TooManyRejects
 
     try:
-        return flow(**parameters)
+        with exit_when_stopped():
+            return flow(**parameters)
     except TooManyRejects as error:
         notes.print(f'{error} Which and why: midime sql "FROM failed_files"', style="red", markup=False)
         sys.exit(1)
@@ -116,34 +145,10 @@ def _check_cluster(settings) -> None:
             refuse(f"No Dask scheduler answers at {settings.dask}: {str(error).splitlines()[0]}")
 
 
-def _print_plan(settings, sources: list[Path], corpus: str | None, force: str | None, as_json: bool) -> None:
-    from catalog.errors import LakeNotFound
-    from tasks.plan import make_plan
-    from tasks.track import stage_versions
-
-    try:
-        connection = open_reader(settings)
-    except LakeNotFound:
-        connection = None
-    versions = stage_versions(settings.track_params())
-    plan = make_plan(sources, corpus, connection, versions, force, settings.retry_params())
-    counts = {
-        "files seen": plan.seen,
-        "to analyse": len(plan.jobs),
-        "unchanged": plan.unchanged,
-        "duplicates": len(plan.duplicates) + sum(len(job.copies) for job in plan.jobs),
-        "unreadable": len(plan.faults),
-        "given up before": len(plan.left_alone),
-        "ignored": plan.ignored,
-        "gone from the sources": len(plan.missing),
-    }
+def _print_summary(summary: dict, lake: Path, as_json: bool) -> None:
     if as_json:
-        print_json(counts)
-    else:
-        print_rows(["dry run", "files"], [[name, count] for name, count in counts.items()])
-
-
-def _print_ingest(summary: dict, lake: Path) -> None:
+        print_json(summary)
+        return
     grid = Grid(title=f"Ingest into {lake}", title_justify="left")
     for name in ("seen", "new", "unchanged", "duplicate", "rejected", "failed"):
         grid.add_column(name, justify="right")

@@ -55,15 +55,22 @@ def compact(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     )
 
 
-def verify(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="First remove what killed runs left behind.")] = False,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check every committed file against its recorded hash and row count, and every reference between tables."""
     settings = read_settings(lake)
     open_reader(settings).close()
     with open_writer(settings) as opened:
+        removed = opened.repair() if repair else {}
         problems = opened.verify()
     if as_json:
-        print_json({"problems": problems})
+        print_json({"removed": removed, "problems": problems})
     else:
+        for kind, count in removed.items():
+            notes.print(f"{count} {kind} removed that no snapshot refers to.")
         for problem in problems:
             notes.print(problem, style="red", markup=False)
         notes.print(f"{len(problems)} problems." if problems else "All files and references are sound.")
