@@ -130,7 +130,7 @@ function showStages({stages, cost}) {
     {name: "share", kind: "t", show: (row) => bar(row.share)},
     {name: "a track, p50", kind: "n", show: (row) => format.seconds(row.p50_s)},
     {name: "p95", kind: "n", show: (row) => format.seconds(row.p95_s)},
-    {name: "than usual", kind: "n", show: (row) => (row.slow ? tag("bad", format.ratio(row.relative_time)) : format.ratio(row.relative_time))},
+    {name: "× usual", kind: "n", show: (row) => (row.slow ? tag("bad", format.ratio(row.relative_time)) : format.ratio(row.relative_time))},
   ], rows));
   const audio = d3.sum(cost, (row) => row.audio_h);
   const work = d3.sum(cost, (row) => row.worker_h);

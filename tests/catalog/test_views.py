@@ -269,6 +269,10 @@ def test_a_run_that_nobody_ended_is_called_silent(lake):
         change.connection.execute("UPDATE runs SET state = 'running', ended_at = NULL")
     (row,) = ask(lake, "FROM alarms WHERE kind = 'silent run'")
     assert "has committed nothing for 9 hours" in row["message"]
+    write_nights(lake, [Night("live", MORNING - timedelta(hours=3), files=5, faulty=0.0)])
+    assert len(ask(lake, "FROM running_ingests")) == 1
+    write_nights(lake, [Night("loops", MORNING - timedelta(hours=2), files=5, faulty=0.0)])
+    assert ask(lake, "FROM running_ingests") == ask(lake, "FROM alarms WHERE kind = 'silent run'") == []
 
 
 def test_counts_that_do_not_add_up_are_an_alarm(lake):
