@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.music.signals import MEL_BANDS, LogMel
 
-VERSION = "superflux-2"
+VERSION = "superflux-3"
 PIECE_FRAMES = 6_000  # a minute
 SETTLED_FRAMES = 600  # more than any window of the peak picking reaches
 
@@ -79,7 +79,9 @@ def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
     flux = compute_flux(mel, params)
     peaks = _pick_peaks(flux, mel.hop_s, params)
     time_s = np.maximum.accumulate(np.clip(_locate(mel, peaks, params), 0.0, mel.duration_s))
-    return Onsets(time_s, flux[peaks].astype(np.float32))
+    places, first = np.unique(time_s, return_index=True)  # peaks that are placed at one moment are one onset
+    strength = np.maximum.reduceat(flux[peaks], first) if len(first) else flux[peaks]
+    return Onsets(places, strength.astype(np.float32))
 
 
 @dataclass

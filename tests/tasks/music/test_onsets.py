@@ -147,3 +147,12 @@ def test_the_flux_of_parts_is_that_of_the_whole(frames):
 
 def test_a_stream_of_nothing_has_no_onsets():
     assert len(OnsetStream().finish()) == 0
+
+
+def test_peaks_that_are_placed_at_one_moment_are_one_onset(monkeypatch):
+    mel = make_mel(strike(np.array([0.5, 1.0, 1.5]), 2.0, 0.05))
+    alone = detect_onsets(mel)
+    monkeypatch.setattr("tasks.music.onsets._locate", lambda mel, peaks, params: np.full(len(peaks), 0.7))
+    joined = detect_onsets(mel)
+    assert joined.time_s.tolist() == [0.7]
+    assert joined.strength.tolist() == [alone.strength.max()]

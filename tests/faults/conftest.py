@@ -1,0 +1,108 @@
+"""What the tests of faults share: real processes of the command, and the count of what they survived."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+SURVIVED = Counter()
+SOAK = "MIDIME_SOAK_SEEDS" in os.environ
+PATIENCE_S = 180
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if SURVIVED:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(SURVIVED.items()))
+        terminalreporter.write_line(f"Survived: {counts}.")
+
+
+@pytest.fixture
+def survived() -> Counter:
+    """Where a test counts its kills and its operations."""
+    return SURVIVED
+
+
+class Command:
+    """`midime` in a session of its own, so that all that it starts can be found."""
+
+    def __init__(self, *arguments: object, home: Path, **environment: str):
+        self.log = home / f"{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path(__file__).parents[2],
+                env={
+                    **os.environ,
+                    "PREFECT_HOME": str(home / "prefect"),
+                    "MIDIME_MAX_REJECT_SHARE": "1",  # a seventh of the clips is broken
+                    **environment,
+                },
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def wait_until(self, condition) -> None:
+        """Wait for something while the command runs."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def family(self) -> list[psutil.Process]:
+        """Every living process of the session but the command itself."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                of_session = os.getsid(process.pid) == self.process.pid and process.pid != self.process.pid
+                if of_session and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return found
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that analyse tracks."""
+        return [process for process in self.family() if "spawn_main" in " ".join(process.cmdline())]
+
+    def wait_for_no_family(self) -> None:
+        """Wait until nothing that the command started is left.
+
+        Prefect's own server, which a killed command cannot stop, is no worker and is not waited for.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while left := self.workers():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Start `midime` with arguments; what still runs at the end is killed."""
+    started = []
+
+    def start(*arguments: object, **environment: str) -> Command:
+        started.append(Command(*arguments, home=tmp_path, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        for process in one.family():
+            process.kill()
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGKILL)
+            one.process.wait()

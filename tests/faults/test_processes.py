@@ -1,0 +1,158 @@
+"""The real command with real workers: asked to stop, killed, doubled, and on a full disk."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catalog
+from catalog.lake import Lake
+from tests.faults.conftest import SOAK
+from tests.faults.rules import find_broken_rules
+from tests.faults.steps import ingest_folder, read_rows, write_clip
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+FILES = 40
+long_one = pytest.mark.skipif(not SOAK, reason="takes a minute or more: make soak runs it")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("processes") / "corpus"
+    for content in range(FILES):
+        write_clip(folder / f"{content:02d}.wav", content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(corpus, tmp_path_factory) -> dict:
+    """The rows of a run that nothing disturbed."""
+    lake = tmp_path_factory.mktemp("expected") / "lake"
+    ingest_folder(lake, corpus)
+    return read_rows(lake)
+
+
+def ingest(corpus: Path, lake: Path, *more: object) -> list:
+    return ["ingest", corpus, "--lake", lake, "--corpus", "c", "--stems", "none", "--workers", 2, *more]
+
+
+def count_tracks(lake: Path) -> int:
+    if not (lake / "catalog.sqlite").exists():
+        return 0
+    try:
+        with catalog.connect(lake) as connection:
+            return connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
+    except catalog.lake.duckdb.Error:  # the lake is being made
+        return 0
+
+
+def read_run(lake: Path) -> tuple:
+    with catalog.connect(lake) as connection:
+        return connection.execute(
+            "SELECT state, files_new, files_seen FROM runs ORDER BY started_at DESC LIMIT 1"
+        ).fetchone()
+
+
+def is_sound(lake: Path) -> bool:
+    with Lake.open(lake) as opened:
+        opened.repair()
+        return (opened.verify(), find_broken_rules(opened.connection)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=long_one)], ids=["term", "int"]
+)
+def test_a_run_that_is_asked_to_stop_commits_what_is_ready(corpus, command, tmp_path, number, code, survived):
+    lake = tmp_path / "lake"
+    run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="5")
+    run.wait_until(lambda: count_tracks(lake) > 0)
+    run.process.send_signal(number)
+    assert run.wait() == code
+    assert "run the same command again" in run.said
+    assert "Traceback" not in run.said
+    run.wait_for_no_family()
+    survived["signals"] += 1
+    state, new, _ = read_run(lake)
+    assert (state, new) == ("stopped", count_tracks(lake))
+    assert is_sound(lake)
+
+
+@long_one
+def test_a_killed_flow_leaves_no_worker_and_is_carried_on(corpus, expected, command, tmp_path, survived):
+    lake, random = tmp_path / "lake", np.random.default_rng(int(os.environ["MIDIME_SOAK_SEEDS"]))
+    for _ in range(5):
+        before = count_tracks(lake)
+        if before == len(expected["tracks"]):
+            break
+        run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="4")
+        run.wait_until(lambda before=before: count_tracks(lake) > before)
+        signal.sigtimedwait([], float(random.random()))
+        run.process.kill()
+        run.wait()
+        run.wait_for_no_family()
+        survived["kills of flows"] += 1
+    assert command(*ingest(corpus, lake)).wait() == 0
+    assert is_sound(lake)
+    assert read_rows(lake) == expected
+
+
+@long_one
+def test_killed_workers_cost_no_track(corpus, expected, command, tmp_path, survived):
+    """A track that a killed worker held is run again alone; only one that loses its worker twice would be given up."""
+    lake, random = tmp_path / "lake", np.random.default_rng(int(os.environ["MIDIME_SOAK_SEEDS"]))
+    run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="10")
+    run.wait_until(lambda: len(run.workers()) >= 2)
+    for _ in range(4):
+        signal.sigtimedwait([], 0.5 + float(random.random()))
+        if run.process.poll() is None and (workers := run.workers()):
+            workers[random.integers(len(workers))].kill()
+            survived["kills of workers"] += 1
+    assert run.wait() in (0, 1)
+    assert command("retry", "--lake", lake, "--stems", "none").wait() == 0
+    assert is_sound(lake)
+    assert read_rows(lake) == expected
+
+
+@long_one
+def test_two_ingests_at_once_hold_each_content_once(corpus, expected, command, tmp_path, survived):
+    lake = tmp_path / "lake"
+    runs = [command(*ingest(corpus, lake), MIDIME_SHARD_FILES="7") for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert is_sound(lake)
+    assert read_rows(lake) == expected
+    with catalog.connect(lake) as connection:
+        counts = connection.execute("SELECT sum(files_new), count(*) FROM runs").fetchone()
+    assert counts == (len(expected["tracks"]), 2)
+    survived["pairs of ingests"] += 1
+
+
+@long_one
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_stops_the_run_and_nothing_is_half_visible(corpus, command, tmp_path, survived):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "midime", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"this machine does not let root mount: {mounted.stderr.strip()}")
+    try:
+        lake = disk / "lake"
+        arguments = ingest(corpus, lake)
+        arguments[arguments.index("none")] = "4"
+        run = command(*arguments, MIDIME_SHARD_FILES="5")
+        assert run.wait() == 2
+        assert "full" in run.said.lower() or "no space" in run.said.lower()
+        assert "Traceback" not in run.said
+        with catalog.connect(lake) as connection:
+            assert find_broken_rules(connection) == []
+            assert connection.execute("SELECT count(*) FROM rejects WHERE failed").fetchone() == (0,)
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert command(*arguments).wait() == 0
+        assert is_sound(lake)
+        survived["full disks"] += 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
