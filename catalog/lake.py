@@ -123,19 +123,31 @@ class Lake:
             UnwritableLake: The disk is full, or the lake cannot be written for another reason; nothing has changed.
         """
         commit_id = uuid4().hex
-        with _locked(self.folder):
+        with _locked(self.folder), self._disk_errors():
             self.connection.execute("BEGIN")
             try:
                 yield Transaction(self.connection)
                 about = json.dumps(dict(extra or {}) | {"commit_id": commit_id})
                 self.connection.execute("CALL lake.set_commit_message('midime', ?, extra_info => ?)", [message, about])
                 self._commit(commit_id)
-            except BaseException as error:
+            except BaseException:
                 _roll_back(self.connection)
-                if isinstance(error, duckdb.IOException):
-                    raise UnwritableLake(f"The lake {self.folder} cannot be written: {_first_line(error)}") from error
                 raise
             self._record_files()
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Faults of the disk as `UnwritableLake`: DuckDB tells by the class, the SQLite catalogue in words."""
+        try:
+            yield
+        except duckdb.Error as error:
+            lines = str(error).strip().splitlines()
+            if not isinstance(error, duckdb.IOException) and "disk" not in lines[-1]:
+                raise
+            raise UnwritableLake(
+                f"The lake {self.folder} cannot be written: {lines[-1]}. "
+                "What was committed stays; make room and run the same command again."
+            ) from error
 
     def _commit(self, commit_id: str) -> None:
         try:

@@ -9,7 +9,7 @@ SELECT
     any_value(runs.started_at) AS started_at,
     sum(seconds) / 3600 AS worker_h,
     sum(duration_s) / 3600 AS audio_h,
-    worker_h / audio_h * 1000 AS worker_h_per_thousand_h,
+    worker_h / nullif(audio_h, 0) * 1000 AS worker_h_per_thousand_h,
     worker_h_per_thousand_h * price_per_worker_hour AS cost
 FROM spent
 JOIN tracks USING (track_id)

@@ -7,8 +7,8 @@ WITH speeds AS (
         started_at,
         files_new AS tracks,
         audio_h,
-        audio_h * 3600 / wall_s AS realtime_ratio,
-        files_new * 3600 / wall_s AS tracks_per_hour
+        audio_h * 3600 / nullif(wall_s, 0) AS realtime_ratio,
+        files_new * 3600 / nullif(wall_s, 0) AS tracks_per_hour
     FROM run_history
     WHERE flow = 'ingest' AND files_new > 0 AND wall_s > 0
 ),
@@ -20,4 +20,4 @@ compared AS (
         ) AS usual_realtime_ratio
     FROM speeds
 )
-SELECT *, realtime_ratio / usual_realtime_ratio AS relative_speed FROM compared
+SELECT *, realtime_ratio / nullif(usual_realtime_ratio, 0) AS relative_speed FROM compared

@@ -21,7 +21,7 @@ compared AS (
     SELECT
         measured.*,
         runs.started_at,
-        seconds / sum(seconds) OVER (PARTITION BY run_id, measured.corpus) AS share,
+        seconds / nullif(sum(seconds) OVER (PARTITION BY run_id, measured.corpus), 0) AS share,
         median(seconds_per_audio_hour) OVER (
             PARTITION BY measured.corpus, stage
             ORDER BY runs.started_at, run_id
@@ -32,6 +32,6 @@ compared AS (
 )
 SELECT
     *,
-    seconds_per_audio_hour / usual_seconds_per_audio_hour AS relative_time,
+    seconds_per_audio_hour / nullif(usual_seconds_per_audio_hour, 0) AS relative_time,
     coalesce(relative_time >= 2 AND tracks >= 10 AND share >= 0.05, false) AS slow
 FROM compared

@@ -312,3 +312,18 @@ def test_the_morning_after_a_bad_night(month):
     assert "build indexes: OSError: [Errno 28] No space left on device" in said["failed run", None]
     assert "Stage separate took 4.0 times its usual time in live" in said["slow stage", "live"]
     assert "Run: midime nightly" in said["stale index", None]
+
+
+def test_stages_that_took_no_measurable_time_are_compared_with_nothing(lake):
+    track, runs = make_id("track", 1), [make_id("run", day) for day in (1, 2)]
+    with lake.transaction("two runs") as change:
+        change.insert("tracks", BY_NAME["tracks"].make_rows([{"track_id": track, "corpus": "c", "duration_s": 1.0}]))
+        days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2)]
+        rows = [{"run_id": run, "started_at": day} for run, day in zip(runs, days, strict=True)]
+        change.insert("runs", BY_NAME["runs"].make_rows(rows))
+        stages = [
+            {"track_id": track, "corpus": "c", "stage": "midi", "seconds": 0.0, "run_id": runs[0]},
+            {"track_id": track, "corpus": "c", "stage": "midi", "seconds": 0.1, "run_id": runs[1]},
+        ]
+        change.insert("track_stages", BY_NAME["track_stages"].make_rows(stages))
+    assert {row["relative_time"] for row in ask(lake, "FROM stage_seconds")} == {None}
