@@ -15,6 +15,7 @@ help:
 	@echo "make reference the separation against Spleeter 2.4.2 itself, in an environment of its own"
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
+	@echo "make soak      kills, full disks and broken files for an hour and a half; prints what was survived"
 	@echo "make clean     remove the environment and the default lake"
 
 install: $(VENV)/.installed
@@ -74,6 +75,9 @@ bench: install
 
 questions: install
 	$(BIN)/python -m catalog.questions $(LAKE) > catalog/questions/README.md
+
+soak: install
+	$(BIN)/python -m tests.faults
 
 dictionary: install
 	$(BIN)/python -m catalog.tables > catalog/dictionary.md

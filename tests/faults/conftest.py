@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
+
+import catalog
+from tests.faults.rules import find_broken_rules
 
 SURVIVED = Counter()
 SOAK = "MIDIME_SOAK_SEEDS" in os.environ
@@ -88,6 +93,62 @@ class Command:
         while left := self.workers():
             assert time.monotonic() < deadline, left
             time.sleep(0.2)
+
+
+class Reader(threading.Thread):
+    """An analyst who asks all tables again and again while others write.
+
+    Attributes:
+        complaints: Rules that were broken and errors that were met; must stay empty.
+        looks: How often it asked.
+    """
+
+    def __init__(self, lake: Path):
+        super().__init__(daemon=True)
+        self.lake, self.complaints, self.looks = lake, [], 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.05):
+            if not has_tables(self.lake):
+                continue
+            try:
+                with catalog.connect(self.lake) as connection:
+                    self.complaints += find_broken_rules(connection)
+                self.looks += 1
+            except Exception as error:  # whatever it is, an analyst would have met it
+                self.complaints.append(f"{type(error).__name__}: {error}")
+
+
+def has_tables(lake: Path) -> bool:
+    """Whether the lake has been made yet; before that there is nothing to read."""
+    if not (lake / "catalog.sqlite").exists():
+        return False
+    try:
+        with catalog.connect(lake) as connection:
+            return connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'runs'").fetchone() == (
+                1,
+            )
+    except duckdb.Error:
+        return False
+
+
+@pytest.fixture
+def watch(survived):
+    """Let a reader watch a lake; at the end of the test it must have nothing to complain of."""
+    readers = []
+
+    def start(lake: Path) -> None:
+        readers.append(Reader(lake))
+        readers[-1].start()
+
+    yield start
+    for reader in readers:
+        reader.ended.set()
+        reader.join()
+        survived["looks at all tables"] += reader.looks
+        assert reader.looks > 0
+        assert reader.complaints == []
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import pytest
 
 import catalog
 from catalog.lake import Lake
-from tests.faults.conftest import SOAK, Command
+from tests.faults.conftest import SOAK, Command, has_tables
 from tests.faults.rules import find_broken_rules
 from tests.faults.steps import read_rows, write_clip
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 FILES = 40
+SEEDS = range(int(os.environ.get("MIDIME_SOAK_SEEDS", "1")))
 long_one = pytest.mark.skipif(not SOAK, reason="takes a minute or more: make soak runs it")
 
 
@@ -40,13 +41,10 @@ def ingest(corpus: Path, lake: Path, *more: object) -> list:
 
 
 def count_tracks(lake: Path) -> int:
-    if not (lake / "catalog.sqlite").exists():
+    if not has_tables(lake):
         return 0
-    try:
-        with catalog.connect(lake) as connection:
-            return connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
-    except catalog.lake.duckdb.Error:  # the lake is being made
-        return 0
+    with catalog.connect(lake) as connection:
+        return connection.execute("SELECT count(*) FROM tracks").fetchone()[0]
 
 
 def read_run(lake: Path) -> tuple:
@@ -65,8 +63,9 @@ def is_sound(lake: Path) -> bool:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=long_one)], ids=["term", "int"]
 )
-def test_a_run_that_is_asked_to_stop_commits_what_is_ready(corpus, command, tmp_path, number, code, survived):
+def test_a_run_that_is_asked_to_stop_commits_what_is_ready(corpus, command, watch, tmp_path, number, code, survived):
     lake = tmp_path / "lake"
+    watch(lake)
     run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="5")
     run.wait_until(lambda: count_tracks(lake) > 0)
     run.process.send_signal(number)
@@ -80,9 +79,11 @@ def test_a_run_that_is_asked_to_stop_commits_what_is_ready(corpus, command, tmp_
     assert is_sound(lake)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @long_one
-def test_a_killed_flow_leaves_no_worker_and_is_carried_on(corpus, expected, command, tmp_path, survived):
-    lake, random = tmp_path / "lake", np.random.default_rng(int(os.environ["MIDIME_SOAK_SEEDS"]))
+def test_a_killed_flow_leaves_no_worker_and_is_carried_on(corpus, expected, command, watch, tmp_path, seed, survived):
+    lake, random = tmp_path / "lake", np.random.default_rng(seed)
+    watch(lake)
     for _ in range(5):
         before = count_tracks(lake)
         if before == len(expected["tracks"]):
@@ -99,10 +100,12 @@ def test_a_killed_flow_leaves_no_worker_and_is_carried_on(corpus, expected, comm
     assert read_rows(lake) == expected
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @long_one
-def test_killed_workers_cost_no_track(corpus, expected, command, tmp_path, survived):
+def test_killed_workers_cost_no_track(corpus, expected, command, watch, tmp_path, seed, survived):
     """A track that a killed worker held is run again alone; only one that loses its worker twice would be given up."""
-    lake, random = tmp_path / "lake", np.random.default_rng(int(os.environ["MIDIME_SOAK_SEEDS"]))
+    lake, random = tmp_path / "lake", np.random.default_rng(seed)
+    watch(lake)
     run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="10")
     run.wait_until(lambda: len(run.workers()) >= 2)
     for _ in range(4):
@@ -117,8 +120,9 @@ def test_killed_workers_cost_no_track(corpus, expected, command, tmp_path, survi
 
 
 @long_one
-def test_two_ingests_at_once_hold_each_content_once(corpus, expected, command, tmp_path, survived):
+def test_two_ingests_at_once_hold_each_content_once(corpus, expected, command, watch, tmp_path, survived):
     lake = tmp_path / "lake"
+    watch(lake)
     runs = [command(*ingest(corpus, lake), MIDIME_SHARD_FILES="7") for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
     assert is_sound(lake)
