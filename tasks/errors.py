@@ -23,6 +23,12 @@ class EmptyFile(RejectedInput):
     reason = "empty"
 
 
+class OutsideLink(RejectedInput):
+    """A link that leads out of the folder that is ingested: whoever may write there need not see what it leads to."""
+
+    reason = "outside"
+
+
 class NotAudio(RejectedInput):
     """No decoder recognises the content."""
 

@@ -17,7 +17,7 @@ from catalog.errors import ShrunkenSource
 from catalog.lake import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
-from tasks.errors import EmptyFile, FailedTrack, TrackError, UnreadableFile
+from tasks.errors import EmptyFile, FailedTrack, OutsideLink, TrackError, UnreadableFile
 from tasks.stages import follow
 
 STAGE = "plan"
@@ -193,7 +193,8 @@ def make_plan(
 def walk_sources(sources: Iterable[str | Path], corpus: str | None = None) -> tuple[list[FoundFile], int]:
     """Find the audio files below the sources, in the order of their paths, and count what is no audio by its name.
 
-    Folders behind links are not followed, so a walk always ends; a file is taken once.
+    Folders behind links are not followed, so a walk always ends; a link to a file is taken where that lies below the
+    source. A file is taken once.
 
     Raises:
         FileNotFoundError: A source that does not exist.
@@ -207,7 +208,7 @@ def walk_sources(sources: Iterable[str | Path], corpus: str | None = None) -> tu
         name = corpus or os.path.basename(top if os.path.isdir(top) else os.path.dirname(top))
         for path in _walk(top):
             if path == top or is_candidate(Path(path)):
-                found.setdefault(path, _look_at(path, name))
+                found.setdefault(path, _look_at(path, name, None if path == top else top))
             else:
                 ignored += 1
     return [found[path] for path in sorted(found)], ignored
@@ -222,7 +223,8 @@ def _walk(top: str) -> Iterator[str]:
             yield os.path.join(folder, name)
 
 
-def _look_at(path: str, corpus: str) -> FoundFile:
+def _look_at(path: str, corpus: str, top: str | None = None) -> FoundFile:
+    """The file; a link must not lead out of `top`."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -233,6 +235,8 @@ def _look_at(path: str, corpus: str) -> FoundFile:
         fault = UnreadableFile("The file is not a regular file.")
     elif status.st_size == 0:
         fault = EmptyFile("The file is empty.")
+    elif top and os.path.islink(path) and not Path(path).resolve().is_relative_to(Path(top).resolve()):
+        fault = OutsideLink("The link leads out of the folder: ingest the folder that it leads to.")
     return FoundFile(path, corpus, status.st_size, modified_at, fault)
 
 

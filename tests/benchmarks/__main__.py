@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 
-PARTS = ("analyze", "separation", "rhythm", "drums", "duplicates", "search", "dashboard")
+PARTS = ("ingest", "analyze", "separation", "rhythm", "drums", "duplicates", "search", "dashboard")
 
 if __name__ == "__main__":
     for part in tuple(sys.argv[1:]) or PARTS:

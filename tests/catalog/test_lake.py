@@ -2,18 +2,21 @@
 
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pytest
 
 import catalog
-from catalog.errors import BadQuery, LakeNotFound, UnknownId, UnwritableLake
-from catalog.lake import Lake, newest_snapshot, read_arrow
-from catalog.tables import BEATS, FILES, ONSETS, TRACKS, make_id
+from catalog.errors import BadQuery, LakeInUse, LakeNotFound, UnknownId, UnwritableLake
+from catalog.lake import Lake, hash_file, newest_snapshot, read_arrow
+from catalog.tables import BEATS, FILES, ONSETS, RUNS, TRACKS, make_id
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TRACK = make_id("track", "one")
 
 
-def add_track(lake: Lake, name: str = "one", beats: int = 2000, stem_uri: str | None = None) -> str:
+def add_track(
+    lake: Lake, name: str = "one", beats: int = 2000, stem_uri: str | None = None, sha256: str | None = None
+) -> str:
     track = make_id("track", name)
     base = {"corpus": "c", "track_id": track}
     with lake.transaction(f"add {name}") as change:
@@ -22,7 +25,7 @@ def add_track(lake: Lake, name: str = "one", beats: int = 2000, stem_uri: str | 
         change.insert("files", FILES.make_rows([base | {"uri": f"file:///{name}", "size_bytes": 1}]))
         change.insert("beats", BEATS.make_rows([base | {"time_s": float(i), "beat_in_bar": 1} for i in range(beats)]))
         if stem_uri:
-            stem = {"stem": "drums", "uri": stem_uri, "backend": "none"}
+            stem = {"stem": "drums", "uri": stem_uri, "sha256": sha256, "backend": "none"}
             change.insert("stems", catalog.tables.STEMS.make_rows([base | stem]))
     return track
 
@@ -174,3 +177,78 @@ def test_a_lake_below_a_file_is_refused(tmp_path):
 def test_a_wrong_query_says_what_duckdb_says(lake):
     with pytest.raises(BadQuery, match="nosuchtable"):
         lake.query("FROM nosuchtable")
+
+
+class Unsure:
+    """A connection that loses the answer to a commit, or the commit itself."""
+
+    def __init__(self, connection, arrives: bool):
+        self._connection, self._arrives = connection, arrives
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, sql, *parameters):
+        if sql == "COMMIT":
+            if self._arrives:
+                self._connection.execute(sql)
+            raise duckdb.ConnectionException("The connection was lost.")
+        return self._connection.execute(sql, *parameters)
+
+
+def test_a_commit_whose_answer_is_lost_has_happened(lake):
+    real, lake.connection = lake.connection, Unsure(lake.connection, arrives=True)
+    lake._record_files = lambda: None
+    with lake.transaction("once") as change:
+        change.insert("runs", RUNS.make_rows([{"run_id": make_id("run", 1), "flow": "ingest"}]))
+    lake.connection = real
+    assert lake.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
+
+
+def test_a_commit_that_is_lost_has_not_happened(lake):
+    real, lake.connection = lake.connection, Unsure(lake.connection, arrives=False)
+    with pytest.raises(duckdb.ConnectionException), lake.transaction("never") as change:
+        change.insert("runs", RUNS.make_rows([{"run_id": make_id("run", 1), "flow": "ingest"}]))
+    lake.connection = real
+    assert lake.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 0}]
+
+
+def test_repair_removes_what_nobody_refers_to_and_nothing_else(lake):
+    uri = "stems/ab/one/drums.flac"
+    (lake.folder / "stems/ab/one").mkdir(parents=True)
+    for name in ("drums.flac", "old.flac", ".half.flac.part"):
+        (lake.folder / "stems/ab/one" / name).write_bytes(b"flac")
+    add_track(lake, stem_uri=uri)
+    stray = lake.folder / "tables/main/stems/stray.parquet"
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"half a file")
+    assert lake.repair() == {"table files": 1, "stem files": 2}
+    assert [path.name for path in (lake.folder / "stems/ab/one").iterdir()] == ["drums.flac"]
+    assert lake.verify() == []
+
+
+def test_repair_keeps_the_stems_of_old_snapshots_until_they_are_forgotten(lake):
+    uri = "stems/ab/one/drums.flac"
+    (lake.folder / uri).parent.mkdir(parents=True)
+    (lake.folder / uri).write_bytes(b"flac")
+    add_track(lake, stem_uri=uri)
+    with lake.transaction("another version") as change:
+        change.clear("stems")
+    assert lake.repair()["stem files"] == 0
+    lake.compact(timedelta(0))
+    assert lake.repair()["stem files"] == 1
+
+
+def test_repair_is_refused_while_somebody_writes_stems(lake):
+    with lake.at_work(), pytest.raises(LakeInUse, match="An ingest is running"):
+        lake.repair()
+
+
+def test_a_changed_stem_is_found(lake):
+    path = lake.folder / "stems/x/drums.flac"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"flac")
+    add_track(lake, stem_uri="stems/x/drums.flac", sha256=hash_file(path))
+    assert lake.verify() == []
+    path.write_bytes(b"FLAC")
+    assert lake.verify() == ["stems/x/drums.flac has changed since it was committed."]

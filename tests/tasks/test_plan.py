@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from catalog.errors import ShrunkenSource
 from tasks.commit import Owner, commit_plan, commit_shard
-from tasks.errors import CorruptAudio, StageFailed
-from tasks.plan import Fault, make_plan
+from tasks.errors import CorruptAudio, StageFailed, UnreadableFile
+from tasks.plan import Fault, RetryParams, make_plan
 from tasks.track import TrackResult
 
 STAGES = {"decode": "v1"}
@@ -119,3 +120,52 @@ def test_times_are_kept_to_the_microsecond(folder, lake):
     file = plan(folder).jobs[0].file
     assert file.modified_at.microsecond == 123_456
     assert file.modified_at.utcoffset() == timedelta(0)
+
+
+def commit_all(lake, folder, error=None):
+    """Commit a fault for every job, or where there is none the place of its content."""
+    results = [fail(job, error) for job in plan(folder, lake).jobs]
+    commit_shard(lake, "c/000", results, "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65", Owner())
+
+
+def test_rejects_can_be_asked_for_by_their_reason(folder, lake):
+    commit_all(lake, folder, CorruptAudio("It is broken."))
+    (folder / "new.wav").write_bytes(b"three")
+    found = make_plan([], None, lake.connection, STAGES, retry=RetryParams(only="corrupt"))
+    assert [(os.path.basename(job.file.path), job.corpus) for job in found.jobs] == [("a.mp3", "c"), ("b.wav", "c")]
+    below = make_plan([folder / "deep"], None, lake.connection, STAGES, retry=RetryParams(only="all"))
+    assert [os.path.basename(job.file.path) for job in below.jobs] == ["b.wav"]
+    assert make_plan([], None, lake.connection, STAGES, retry=RetryParams(only="timeout")).jobs == []
+
+
+def test_a_read_that_failed_is_tried_again_for_ever(folder, lake):
+    for _ in range(5):
+        assert len(plan(folder, lake).jobs) == 2
+        commit_all(lake, folder, UnreadableFile("The file cannot be read: Input/output error."))
+    assert {row["attempts"] for row in lake.query("SELECT attempts FROM rejects").to_pylist()} == {5}
+
+
+def test_a_folder_that_lost_most_of_its_files_is_refused(folder, lake):
+    (folder / "c.ogg").write_bytes(b"three")
+    commit_all(lake, folder, CorruptAudio("It is broken."))
+    (folder / "a.mp3").unlink()
+    assert plan(folder, lake, accept_missing=False).seen == 2
+    (folder / "c.ogg").unlink()
+    with pytest.raises(ShrunkenSource, match="holds 1 audio files and the lake knows 3"):
+        plan(folder, lake, accept_missing=False)
+    assert plan(folder, lake, accept_missing=True).seen == 1
+
+
+def test_renamed_files_are_not_missed(folder, lake):
+    commit_all(lake, folder, CorruptAudio("It is broken."))
+    (folder / "deep").rename(folder / "renamed")
+    (folder / "a.mp3").rename(folder / "z.mp3")
+    assert plan(folder, lake, accept_missing=False).seen == 2
+
+
+def test_a_file_that_may_not_be_read_says_nothing_about_its_content(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tasks.plan.hash_file", refuse)
+    assert {(fault.reason, fault.failed) for _, fault in plan(folder).faults} == {("unreadable", True)}
