@@ -286,3 +286,24 @@ def test_the_shell_answers_at_its_prompt(run_midime, filled, monkeypatch):
     assert (done.returncode, "42" in done.stdout) == (0, True)
     assert "syntax error" in done.stderr and "read-only" in done.stderr
     assert "alarms: What is wrong?" in done.stderr
+
+
+def test_a_plan_says_what_would_run_stage_by_stage(run_midime, write_track, tmp_path):
+    write_track(tmp_path / "new" / "a.wav")
+    done = run_midime("plan", tmp_path / "new", "--stems", "none", "--json", lake=tmp_path / "lake")
+    answer = json.loads(done.stdout)
+    assert (answer["files seen"], answer["to analyse"], answer["hours"]) == (1, 1, None)
+    assert {stage["stage"]: stage["tracks"] for stage in answer["stages"]}["beats"] == 1
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_reason_that_nobody_gives_is_refused(refuse, lake):
+    assert refuse("retry", "--reason", "moods", lake=lake.folder).startswith("There is no reason moods: choose all,")
+
+
+def test_repair_tells_what_it_removed(run_midime, lake):
+    (lake.folder / "stems/ab/x").mkdir(parents=True)
+    (lake.folder / "stems/ab/x/.1.flac.part").touch()
+    lake.close()
+    done = run_midime("verify", "--repair", lake=lake.folder)
+    assert (done.returncode, "1 stem files removed" in done.stderr) == (0, True)
