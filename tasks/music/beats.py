@@ -9,15 +9,31 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.music.meter import Bars, MeterParams, find_bars
+from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.signals import HOP_S
 
-VERSION = "beat-readings-1"
+VERSION = "beat-readings-2"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 
 LEVELS = (1.0, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2.0, 3.0)  # tempi that are tried, against the first
 USUAL_TEMPO_BPM = {"6/8": 78.0, "7/8": 200.0}
 USUAL_TEMPO_ELSE_BPM = 112.0
+
+FEATURES = (
+    "usual tempo",
+    "strength of the beats",
+    "share of all beats that are heard",
+    "strength of the downbeats",
+    "share of all downbeats that are heard",
+    "opinion of the network on the meter",
+    "evenness of the bars",
+    "beats in three parts, in 6/8",
+    "beats in three parts, else",
+    "3/4",
+    "5/4",
+    "6/8",
+    "7/8",
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +62,7 @@ class BeatParams:
         beat_reach: How many frames around its own a beat is heard in.
         beat_odds: How much rarer beats are than frames between them: the higher, the fainter beats are followed.
         level_range: How far the tempo may stray from the level that is tried, as a factor.
-        reading_weights: What counts for a reading: that it has the usual tempo, how strong its beats are, what share of
-            all beats that are heard it takes, and both again for its downbeats.
+        reading_weights: What counts for a reading, in the order of FEATURES.
         pulse_weights: Constant and weights of the strength of the beats and of the network's "none", for the
             probability that there is a pulse at all.
         downbeat_gain: What a beat's downbeat activation, as a share of its beat activation, is multiplied by to make a
@@ -67,7 +82,21 @@ class BeatParams:
     beat_reach: int = 1
     beat_odds: float = 7.0
     level_range: float = 1.13
-    reading_weights: tuple[float, float, float, float, float] = (0.34, 1.75, 1.44, 0.85, 0.24)
+    reading_weights: tuple[float, ...] = (
+        0.65,
+        1.18,
+        1.19,
+        1.59,
+        1.2,
+        0.72,
+        1.14,
+        0.52,
+        -0.21,
+        -0.55,
+        0.06,
+        -0.45,
+        -0.13,
+    )
     pulse_weights: tuple[float, float, float] = (5.87, 2.83, -0.87)
     downbeat_gain: float = 1.0
     min_beats: int = 4
@@ -78,14 +107,14 @@ class BeatParams:
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to count the music.
+    """One way to count the music: a level of the beat and a meter.
 
     Attributes:
         frames: int64 (n,), the beats at FRAME_RATE_HZ.
         time_s: float64 (n,), the same, between the frames.
-        bars: Through these beats.
+        bars: Through these beats, of one meter throughout.
         tempo_bpm: Beats a minute.
-        features: What `BeatParams.reading_weights` weigh, (5,).
+        features: What `BeatParams.reading_weights` weigh, (len(FEATURES),).
     """
 
     frames: np.ndarray
@@ -147,29 +176,35 @@ def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams(
     scores = np.array([reading.features @ params.reading_weights for reading in readings])
     probability = np.exp(scores - scores.max())
     probability /= probability.sum()
-    best, *others = np.argsort(-probability, kind="stable")
-    reading = readings[best]
+    reading = readings[probability.argmax()]
     certainty = judge_pulse(pulse, reading, params)
     if certainty < params.min_pulse:
         return no_pulse()
+    of_tempo: dict[float, float] = {}  # a tempo is as likely as all its meters together
+    of_meter = 0.0
+    for other, chance in zip(readings, probability, strict=True):
+        of_tempo[other.tempo_bpm] = of_tempo.get(other.tempo_bpm, 0.0) + float(chance)
+        of_meter += float(chance) * (other.bars.time_signature == reading.bars.time_signature)
+    tempo_probability = of_tempo.pop(reading.tempo_bpm)
+    alternative_bpm = max(of_tempo, key=of_tempo.__getitem__, default=None)
     return Rhythm(
         time_s=reading.time_s,
-        beat_in_bar=reading.bars.beat_in_bar,
+        beat_in_bar=_number_beats(pulse, reading, params),
         tempo_bpm=reading.tempo_bpm,
-        tempo_confidence=float(certainty * probability[best]),
-        tempo_alternative_bpm=readings[others[0]].tempo_bpm if others else None,
-        tempo_alternative_confidence=float(certainty * probability[others[0]]) if others else 0.0,
+        tempo_confidence=certainty * tempo_probability,
+        tempo_alternative_bpm=alternative_bpm,
+        tempo_alternative_confidence=certainty * of_tempo.get(alternative_bpm, 0.0),
         time_signature=reading.bars.time_signature,
-        time_signature_confidence=float(certainty * reading.bars.confidence),
+        time_signature_confidence=certainty * of_meter,
         swing_ratio=_swing_of(reading, flux),
     )
 
 
 def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Reading]:
-    """The ways to count the music, each at another tempo; none where there are not beats enough.
+    """The ways to count the music, each level of the beat in each meter; none where there are not beats enough.
 
-    The first follows the strongest beats; the others are decoded anew near a simple multiple of its tempo, so that each
-    finds its own phase.
+    The first level follows the strongest beats; the others are decoded anew near a simple multiple of its tempo, so
+    that each finds its own phase.
     """
     first = decode_beats(pulse.beat, params)
     if len(first) < params.min_beats:
@@ -177,6 +212,7 @@ def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Re
     slack = round(0.5 * FRAME_RATE_HZ)
     begin, end = max(0, first[0] - slack), min(len(pulse.beat), first[-1] + slack + 1)
     tempo_bpm = regress_tempo(_refine(pulse.beat, first))
+    tempi: list[float] = []
     readings: list[Reading] = []
     for level in LEVELS:
         at_bpm = tempo_bpm * level
@@ -187,28 +223,57 @@ def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Re
         frames = frames[(frames >= begin) & (frames < end)]
         if len(frames) < params.min_beats:
             continue
-        reading = _read(pulse, frames, begin, end, params)
-        if all(abs(reading.tempo_bpm / other.tempo_bpm - 1.0) > 0.04 for other in readings):
-            readings.append(reading)
+        found_bpm = regress_tempo(_refine(pulse.beat, frames))
+        if all(abs(found_bpm / other - 1.0) > 0.04 for other in tempi):
+            tempi.append(found_bpm)
+            readings += [_read(pulse, frames, begin, end, meter, params) for meter in BEATS_PER_BAR]
     return readings
 
 
-def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, params: BeatParams) -> Reading:
-    """Bars, tempo and features of a row of beats; the part from `begin` to `end` counts."""
+def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, meter: str, params: BeatParams) -> Reading:
+    """Bars, tempo and features of a row of beats in a meter; the part from `begin` to `end` counts."""
     time_s = _refine(pulse.beat, frames)
-    of_downbeat = _peak_near(pulse.downbeat, frames) / np.maximum(_peak_near(pulse.beat, frames), 0.05)
-    bars = find_bars(np.clip(params.downbeat_gain * of_downbeat, 0.01, 0.95), pulse.meter[:, frames], params.meter)
+    downbeat = _downbeat_probability(pulse, frames, params)
+    bars = find_bars(downbeat, pulse.meter[:, frames], params.meter, (meter,))
     tempo_bpm = regress_tempo(time_s)
-    usual_bpm = USUAL_TEMPO_BPM.get(bars.time_signature, USUAL_TEMPO_ELSE_BPM)
-    downbeats = frames[bars.beat_in_bar == 1]
+    usual_bpm = USUAL_TEMPO_BPM.get(meter, USUAL_TEMPO_ELSE_BPM)
+    is_first = bars.beat_in_bar == 1
+    downbeats = frames[is_first]
+    in_three = _ternary_of(pulse.beat, frames)
     features = (
         -(np.log(tempo_bpm / usual_bpm) ** 2) / 0.1,
         np.log(_peak_near(pulse.beat, frames).mean() + 1e-3),
         np.log(_share_near(pulse.beat[begin:end], frames - begin)),
         np.log((_peak_near(pulse.downbeat, downbeats).mean() if len(downbeats) else 0.0) + 1e-3),
         np.log(_share_near(pulse.downbeat[begin:end], downbeats - begin)),
+        np.log(pulse.meter[METERS.index(meter), frames].mean() + 1e-3),
+        np.where(is_first, np.log(downbeat), np.log1p(-downbeat)).mean(),
+        in_three if meter == "6/8" else 0.0,
+        0.0 if meter == "6/8" else in_three,
+        *(float(meter == name) for name in ("3/4", "5/4", "6/8", "7/8")),
     )
     return Reading(frames, time_s, bars, tempo_bpm, np.array(features))
+
+
+def _number_beats(pulse: Pulse, reading: Reading, params: BeatParams) -> np.ndarray:
+    """Places in the bar, with changes of the meter where most of the piece has that of the reading."""
+    free = find_bars(_downbeat_probability(pulse, reading.frames, params), pulse.meter[:, reading.frames], params.meter)
+    return (free if free.time_signature == reading.bars.time_signature else reading.bars).beat_in_bar
+
+
+def _downbeat_probability(pulse: Pulse, frames: np.ndarray, params: BeatParams) -> np.ndarray:
+    of_downbeat = _peak_near(pulse.downbeat, frames) / np.maximum(_peak_near(pulse.beat, frames), 0.05)
+    return np.clip(params.downbeat_gain * of_downbeat, 0.01, 0.95)
+
+
+def _ternary_of(beat: np.ndarray, frames: np.ndarray) -> float:
+    """How much more is heard at the thirds of the beats than at their halves, as a logarithm."""
+    interval = np.diff(frames)
+
+    def heard_at(*shares: float) -> float:
+        return float(np.mean([_peak_near(beat, np.round(frames[:-1] + s * interval).astype(int), 1) for s in shares]))
+
+    return float(np.log((heard_at(1 / 3, 2 / 3) + 0.01) / (heard_at(1 / 2) + 0.01)))
 
 
 def judge_pulse(pulse: Pulse, reading: Reading, params: BeatParams = BeatParams()) -> float:

@@ -39,13 +39,19 @@ class Bars:
     confidence: float
 
 
-def find_bars(downbeat: np.ndarray, meter: np.ndarray, params: MeterParams = MeterParams()) -> Bars:
+def find_bars(
+    downbeat: np.ndarray,
+    meter: np.ndarray,
+    params: MeterParams = MeterParams(),
+    signatures: tuple[str, ...] = tuple(BEATS_PER_BAR),
+) -> Bars:
     """Choose meter and phase by Viterbi decoding over (meter, place in the bar).
 
     Args:
         downbeat: float (beats,), probability that a beat is a downbeat, judged by its sound alone.
         meter: float (len(METERS), beats), probability of each meter there.
         params: How the two are weighed.
+        signatures: The meters to choose from.
 
     Returns:
         A place for each beat; without beats an empty array, None and 0.
@@ -55,8 +61,7 @@ def find_bars(downbeat: np.ndarray, meter: np.ndarray, params: MeterParams = Met
     """
     if not len(downbeat):
         return Bars(np.zeros(0, np.int64), None, 0.0)
-    signatures = list(BEATS_PER_BAR)
-    lengths = np.array(list(BEATS_PER_BAR.values()))
+    lengths = np.array([BEATS_PER_BAR[name] for name in signatures])
     of_state = np.repeat(np.arange(len(lengths)), lengths)
     place = np.concatenate([np.arange(length) for length in lengths])
 

@@ -2,16 +2,14 @@
 
 Tempo, meter and beats are scored by score_tempo_key.py, onsets by score_drums.py --onsets, both of the evaluation
 folder; downbeats by mir_eval where the truth has bars. Beats are tracked with the separated drum stem, as the pipeline
-does. The made cases are patterns of a tiny synthesiser whose tempo ramps, halves, swings or wanders, or that begin
-inside a bar. Run as a script with the evaluation folder; with a second path it also draws how the error of the tempo
-falls as its confidence rises.
+does. The made and the played cases are those of rhythm_cases.py. Run as a script with the evaluation folder; with a
+second path it also draws how the error of the tempo falls as its confidence rises.
 """
 
 import csv
 import json
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +20,9 @@ from tasks.audio import read_audio
 from tasks.models.pulse import hear_rhythm
 from tasks.music.beats import Rhythm
 from tasks.music.onsets import detect_onsets
-from tasks.music.signals import SAMPLE_RATE_HZ, LogMel, Signal, compute_log_mel
+from tasks.music.signals import LogMel, Signal, compute_log_mel
 from tests.accuracy.drums import hear as hear_stem
+from tests.accuracy.rhythm_cases import Case, make_cases, play, play_grooves
 
 MEASURES = ("acc1", "acc2", "ts_ok", "beat_F", "beat_CMLt", "beat_AMLt")
 TEMPO_TOLERANCE = 0.04
@@ -38,7 +37,7 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
 
     Returns:
         `tempo` by group of files, `downbeat_F`, `meter_balanced_accuracy`, `calibration` (the share of right tempi
-        among the files at least this sure), `onsets` by group, `onset_timing_ms` and `made_cases`.
+        among the files at least this sure), `onsets` by group, `onset_timing_ms`, `made_cases` and `played_cases`.
     """
     eval_path = Path(eval_path)
     with TemporaryDirectory() as folder:
@@ -49,7 +48,9 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
         result = score_rhythms(eval_path, rhythms, Path(folder))
         result |= {"downbeat_F": score_downbeats(rhythms, truth), "calibration": calibrate(rhythms, truth)}
         result |= score_onsets(eval_path, Path(folder))
-    result["made_cases"] = score_made_cases()
+    result["made_cases"] = score_cases(make_cases())
+    played = score_cases(play_grooves(eval_path.parent / "train" / "groove"))
+    result |= {"played_cases": played, "played_cases_mean": mean_of_cases(played)}
     if figure_path is not None:
         draw_calibration(rhythms, truth, figure_path)
     return result
@@ -162,90 +163,36 @@ def score_onset_timing(eval_path: Path, predictions: Path) -> dict:
     }
 
 
-def score_made_cases() -> dict:
-    """Beat and downbeat F, tempo and meter of patterns whose tempo and bars are hard."""
-    cases = make_cases()
+def score_cases(cases: dict[str, Case]) -> dict:
+    """Beat and downbeat F, tempo and meter of each case."""
     result = {}
-    for name, (beat_s, position, meter, strokes) in cases.items():
-        rhythm = hear_rhythm(compute_log_mel(Signal(play(strokes, beat_s[-1] + 1.0)[None])))
+    for name, case in cases.items():
+        beat_s, first = case.beat_s, case.beat_in_bar == 1
+        rhythm = hear_rhythm(compute_log_mel(Signal(play(case.strokes, beat_s[-1] + 1.0)[None])))
         found = rhythm.time_s[rhythm.beat_in_bar == 1]
         result[name] = {
             "beat_F": round(float(mir_eval.beat.f_measure(beat_s, rhythm.time_s)), 3),
-            "downbeat_F": round(float(mir_eval.beat.f_measure(beat_s[position == 1], found)), 3),
+            "downbeat_F": round(float(mir_eval.beat.f_measure(beat_s[first], found)), 3),
             "tempo_bpm": rhythm.tempo_bpm and round(rhythm.tempo_bpm, 1),
             "true_bpm": round(60.0 / float(np.median(np.diff(beat_s))), 1),
-            "meter": (rhythm.time_signature, meter),
+            "meter": (rhythm.time_signature, case.meter),
             "swing_ratio": rhythm.swing_ratio and round(rhythm.swing_ratio, 2),
             "confidence": round(rhythm.tempo_confidence, 2),
         }
     return result
 
 
-def make_cases() -> dict[str, tuple]:
-    """Beats, places in the bar, meter and strokes (time, drum, level) of each case."""
-    rng = np.random.default_rng(4)
-    steady = np.full(64, 0.5)
-    wander = 0.55 * np.exp(np.cumsum(rng.normal(0, 0.02, 220)) - 0.1 * np.sin(np.arange(220) / 9))
-    intervals = {
-        "steady": (steady, 4, "4/4", 0, {}),
-        "ramp from 90 to 140 bpm": (60 / np.linspace(90, 140, 80), 4, "4/4", 0, {}),
-        "ramp from 140 to 100 bpm": (60 / np.linspace(140, 100, 80), 4, "4/4", 0, {}),
-        "half time": (np.full(72, 60 / 140), 4, "4/4", 0, {"snares": (2,)}),
-        "pick-up of one beat": (steady, 4, "4/4", 3, {}),
-        "pick-up of two beats": (steady, 4, "4/4", 2, {}),
-        "swing": (np.full(64, 60 / 132), 4, "4/4", 0, {"swing": 2 / 3}),
-        "waltz": (np.full(72, 60 / 150), 3, "3/4", 0, {"snares": (1, 2)}),
-        "five": (np.full(70, 60 / 140), 5, "5/4", 0, {"snares": (1, 3)}),
-        "six-eight": (np.full(48, 60 / 72), 2, "6/8", 0, {"snares": (1,), "parts": 3}),
-        "seven-eight": (np.full(112, 60 / 220), 7, "7/8", 0, {"snares": (2, 4), "parts": 1}),
-        "rubato, two minutes": (wander, 4, "4/4", 0, {}),
+def mean_of_cases(scores: dict) -> dict:
+    """Means over all cases: beat F, downbeat F, right tempi and right meters."""
+    rows = scores.values()
+    near = [row["tempo_bpm"] is not None and abs(row["tempo_bpm"] / row["true_bpm"] - 1) < 0.08 for row in rows]
+    return {
+        "cases": len(scores),
+        "beat_F": round(float(np.mean([row["beat_F"] for row in rows])), 3),
+        "downbeat_F": round(float(np.mean([row["downbeat_F"] for row in rows])), 3),
+        "tempo_within_8_percent": round(float(np.mean(near)), 3),
+        "meter": round(float(np.mean([row["meter"][0] == row["meter"][1] for row in rows])), 3),
     }
-    cases = {}
-    for name, (interval_s, beats_per_bar, meter, first, pattern) in intervals.items():
-        beat_s = 0.4 + np.concatenate([[0.0], np.cumsum(interval_s)])
-        position = (np.arange(len(beat_s)) + first) % beats_per_bar + 1
-        cases[name] = (beat_s, position, meter, list_strokes(beat_s, position, rng, **pattern))
-    return cases
-
-
-def list_strokes(
-    beat_s: np.ndarray,
-    position: np.ndarray,
-    rng: np.random.Generator,
-    snares: tuple[int, ...] = (1, 3),
-    parts: int = 2,
-    swing: float = 0.5,
-) -> list[tuple[float, str, float]]:
-    """Kick on the downbeat and now and then elsewhere, snares on these beats (from 0), hi-hats on all parts."""
-    strokes = []
-    for (now, following), place in zip(pairwise(beat_s), position[:-1] - 1, strict=True):
-        for part in range(parts):
-            share = swing if parts == 2 and part == 1 else part / parts
-            time_s = now + share * (following - now) + rng.normal(0, 0.004)
-            strokes.append((time_s, "hihat", 0.8 if part == 0 else 0.5))
-            if part > 0 and place == 0 and rng.random() < 0.5:
-                strokes.append((time_s, "kick", 0.7))
-        if place in snares:
-            strokes.append((now + rng.normal(0, 0.004), "snare", 0.9))
-        elif place == 0 or rng.random() < 0.2:
-            strokes.append((now + rng.normal(0, 0.004), "kick", 1.0))
-    return strokes
-
-
-def play(strokes: list[tuple[float, str, float]], duration_s: float) -> np.ndarray:
-    """Falling sines and bursts of noise, float32 (n,)."""
-    t = np.arange(round(0.3 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    noise = np.random.default_rng(1).standard_normal(len(t))
-    sounds = {
-        "kick": np.sin(2 * np.pi * (48 * t + 4 * (1 - np.exp(-t / 0.02)))) * np.exp(-t / 0.09),
-        "snare": 0.3 * noise * np.exp(-t / 0.06) + 0.3 * np.sin(2 * np.pi * 185 * t) * np.exp(-t / 0.07),
-        "hihat": 0.12 * np.diff(noise, prepend=0.0) * np.exp(-t / 0.025),
-    }
-    samples = np.zeros(round((duration_s + 0.5) * SAMPLE_RATE_HZ), np.float32)
-    for time_s, drum, level in strokes:
-        start = max(0, round(time_s * SAMPLE_RATE_HZ))
-        samples[start : start + len(t)] += (0.4 * level * sounds[drum])[: len(samples) - start]
-    return samples
 
 
 def hear(path: Path) -> LogMel:

@@ -2,8 +2,8 @@
 
     python -m tasks.models.training.fit_readings MATERIAL
 
-MATERIAL is the folder that pulse_songs.py writes; every sixth clip is taken. Prints the weights and how many tempi are
-right with them. Nothing of the evaluation sets is read.
+MATERIAL is the folder that pulse_songs.py writes; the clips are taken that the network was not trained on. Prints the
+weights and how many readings and tempi are right with them. Nothing of the evaluation sets is read.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from tasks.models.pulse import hear_pulse
+from tasks.models.training.pulse_songs import HELD_OUT_EVERY
 from tasks.music.beats import Pulse, Reading, propose_readings
 from tasks.music.signals import LogMel
 
@@ -23,24 +24,25 @@ RIDGE = 0.02
 
 @dataclass(frozen=True)
 class Clip:
-    """What was heard in one clip, and the truth: tempo_bpm is None where there is no pulse."""
+    """What was heard in one clip, and the truth: tempo_bpm is None and meter "" where there is no pulse."""
 
     pulse: Pulse
     readings: list[Reading]
     tempo_bpm: float | None
+    meter: str
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("material", type=Path)
-    clips = [_hear(path) for path in sorted(parser.parse_args().material.glob("*.npz"))[::6]]
+    clips = [_hear(path) for path in sorted(parser.parse_args().material.glob("*.npz"))[::HELD_OUT_EVERY]]
 
     rows, right = zip(
         *((_features(clip), _is_right(clip)) for clip in clips if clip.tempo_bpm and clip.readings), strict=True
     )
     weights = fit_choice(rows, right)
     hits = [bool(ok[np.argmax(row @ weights)]) for row, ok in zip(rows, right, strict=True)]
-    print("reading_weights", np.round(weights, 2).tolist(), "tempo right", round(float(np.mean(hits)), 3))
+    print("reading_weights", np.round(weights, 2).tolist(), "right", round(float(np.mean(hits)), 3), "of", len(hits))
 
     heard = [(clip, clip.readings[int(np.argmax(_features(clip) @ weights))]) for clip in clips if clip.readings]
     strength = np.array([(reading.features[1], _none(clip.pulse, reading)) for clip, reading in heard])
@@ -83,9 +85,9 @@ def fit_logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
 def _hear(path: Path) -> Clip:
     with np.load(path) as clip:
         pulse = hear_pulse(LogMel(clip["mel"].astype(np.float32)))
-        beats = clip["beats"]
+        beats, meter = clip["beats"], str(clip["meter"])
     tempo_bpm = 60.0 / float(np.median(np.diff(beats))) if len(beats) > 3 else None
-    return Clip(pulse, propose_readings(pulse), tempo_bpm)
+    return Clip(pulse, propose_readings(pulse), tempo_bpm, meter)
 
 
 def _features(clip: Clip) -> np.ndarray:
@@ -93,8 +95,14 @@ def _features(clip: Clip) -> np.ndarray:
 
 
 def _is_right(clip: Clip) -> np.ndarray:
-    tempi = np.array([reading.tempo_bpm for reading in clip.readings])
-    return np.abs(tempi / clip.tempo_bpm - 1.0) < TEMPO_TOLERANCE
+    """Whether both the tempo and the meter of each reading are right."""
+    return np.array(
+        [
+            abs(reading.tempo_bpm / clip.tempo_bpm - 1.0) < TEMPO_TOLERANCE
+            and reading.bars.time_signature == clip.meter
+            for reading in clip.readings
+        ]
+    )
 
 
 def _none(pulse: Pulse, reading: Reading) -> float:

@@ -29,9 +29,10 @@ from tasks.music.meter import BEATS_PER_BAR
 from tasks.music.signals import Signal, compute_log_mel
 
 CLIP_S = 32.0
+HELD_OUT_EVERY = 8  # clips that neither the network nor its choices are trained on
 KINDS = {"groove+band": 0.27, "groove": 0.13, "pattern+band": 0.18, "pattern": 0.06, "band": 0.27, "pulseless": 0.09}
-METERS_PLAYED = {"4/4": 0.74, "3/4": 0.14, "5/4": 0.08, "7/8": 0.04}  # real drummers, cut
-METERS_MADE = {"4/4": 0.52, "3/4": 0.19, "5/4": 0.09, "6/8": 0.14, "7/8": 0.06}
+METERS_PLAYED = {"4/4": 0.66, "3/4": 0.17, "5/4": 0.12, "7/8": 0.05}  # real drummers, cut
+METERS_MADE = {"4/4": 0.42, "3/4": 0.19, "5/4": 0.12, "6/8": 0.20, "7/8": 0.07}
 PARTS = {"6/8": 3, "7/8": 1}  # of a beat; else two
 USUAL_BPM = {"4/4": 112, "3/4": 125, "5/4": 125, "6/8": 78, "7/8": 205}
 SNARES = {
