@@ -43,6 +43,11 @@ class Settings(BaseSettings):
 
     max_duration_s: float = Field(6 * 3600, gt=0, description="Longest audio that is taken.")
     track_timeout_s: float = Field(3600, gt=0, description="Longest time that one track may take.")
+    track_memory_mb: int | None = Field(
+        None,
+        ge=256,
+        description="Most memory of a worker: a track that needs more fails. Dask's limit by default.",
+    )
     max_attempts: int = Field(3, ge=1, description="How often a failed track is tried, over all runs.")
 
     min_similarity: float = Field(0.7, ge=-1, le=1, description="Least similarity that nightly keeps.")
@@ -65,6 +70,7 @@ class Settings(BaseSettings):
             threads=max(1, (os.cpu_count() or 1) // self.workers),
             max_duration_s=self.max_duration_s,
             timeout_s=self.track_timeout_s,
+            memory_mb=self.track_memory_mb,
         )
 
     def retry_params(self, only: str | None = None) -> RetryParams:

@@ -288,6 +288,8 @@ def _open_source(path: Path) -> Iterator[_Source]:
         except RejectedInput:
             file.raise_read_error()
             raise
+        except MemoryError:  # FFmpeg's is one of both kinds, and says nothing about the file
+            raise
         except (av.FFmpegError, UnicodeError, OverflowError) as error:
             file.raise_read_error()
             raise _explain(error, file) from error
@@ -326,6 +328,8 @@ def _decode_samples(source: _Source, limits: DecodeLimits) -> Iterator[np.ndarra
         packets += 1
         try:
             frames = packet.decode()
+        except MemoryError:
+            raise
         except av.FFmpegError:
             failed += 1
             continue

@@ -6,6 +6,8 @@ counts as rejected; a `FailedTrack` is ours (or the machine's) and counts as fai
 
 from typing import ClassVar
 
+from catalog.errors import UnwritableLake
+
 
 class TrackError(Exception):
     """A track that cannot be taken further; the message is one sentence for a person."""
@@ -77,7 +79,7 @@ class BadSamples(RejectedInput):
     reason = "bad_samples"
 
 
-class DiskFull(Exception):
+class DiskFull(UnwritableLake):
     """There is no room for the stems: no fault of the track, and the end of the run."""
 
 

@@ -1,10 +1,12 @@
 """One Dask future a track, with a bounded window, and a verdict on every track whose worker dies."""
 
 import os
+import resource
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from queue import Empty, Queue
 
@@ -55,16 +57,28 @@ def fan_out(
 
 
 def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:
-    """`analyse_track`, with an end to a worker that hangs where no exception can reach it."""
+    """`analyse_track`, with an end to a worker that hangs where no exception can reach it, and to what it may hold."""
     guard = threading.Timer(params.timeout_s + GRACE_S, os._exit, [1])
     guard.daemon = True
     guard.start()
     try:
-        with collect_log() as log:
+        with collect_log() as log, _limit_memory(params.memory_mb):
             result = analyse_track(job, params)
         return replace(result, log=log)
     finally:
         guard.cancel()
+
+
+@contextmanager
+def _limit_memory(most_mb: int | None) -> Iterator[None]:
+    """Let allocations of this process fail beyond a limit, so that a track dies of it and not its worker."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    if most_mb:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_mb << 20, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _run(

@@ -66,6 +66,7 @@ class TrackParams:
         threads: Threads of the networks.
         max_duration_s: Longest audio that is taken.
         timeout_s: Longest time that one track may take.
+        memory_mb: Most memory that the process of a worker may hold; None for no limit but the cluster's.
     """
 
     lake: str | None = None
@@ -76,6 +77,7 @@ class TrackParams:
     threads: int = 1
     max_duration_s: float = 6 * 3600
     timeout_s: float = 3600
+    memory_mb: int | None = None
 
 
 def stage_versions(params: TrackParams) -> dict[str, str]:

@@ -124,10 +124,14 @@ def _run_flow(flow: Callable, **parameters) -> dict:
     """Run a flow; end with one line and exit code 1 where too much of its work came to nothing."""
     from flows.stop import exit_when_stopped
     from tasks.commit import TooManyRejects
+    from tasks.fanout import ClusterLost
 
     try:
         with exit_when_stopped():
             return flow(**parameters)
+    except ClusterLost as error:
+        notes.print(f"{error} Run the same command again to carry on.", style="red", markup=False)
+        sys.exit(1)
     except TooManyRejects as error:
         notes.print(f'{error} Which and why: midime sql "FROM failed_files"', style="red", markup=False)
         sys.exit(1)

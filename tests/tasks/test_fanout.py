@@ -1,8 +1,13 @@
 """Fanning out: a track that kills its worker costs itself alone."""
 
 import os
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
 
 import dask
+import numpy as np
 import pytest
 from distributed import LocalCluster
 
@@ -47,3 +52,26 @@ def test_every_job_has_a_result(cluster, tmp_path):
         (tmp_path / f"{index}.wav").write_bytes(b"%d" % index)
     jobs = make_plan([tmp_path], "c", None, {}).jobs
     assert {result.job.track_id for result in fan_out(cluster, jobs, PARAMS)} == {job.track_id for job in jobs}
+
+
+def test_a_track_that_needs_more_memory_than_it_may_is_out_of_memory(tmp_path, monkeypatch):
+    def devour(path, params, **_):
+        return np.ones(1 << 28)  # 2 GiB
+
+    (tmp_path / "a.wav").write_bytes(b"music")
+    (job,) = make_plan([tmp_path], "c", None, {}).jobs
+    monkeypatch.setattr("tasks.track.analyse_file", devour)
+    held_mb = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
+    fault = tasks.fanout.analyse_guarded(job, replace(PARAMS, memory_mb=held_mb + 500)).fault
+    assert (fault.reason, fault.failed) == ("out_of_memory", True)
+    assert np.ones(1 << 20).sum() == 1 << 20
+
+
+def test_a_run_that_is_to_stop_drops_the_tracks_in_flight(cluster, tmp_path):
+    for index in range(20):
+        (tmp_path / f"{index}.wav").write_bytes(b"%d" % index)
+    jobs, stop = make_plan([tmp_path], "c", None, {}).jobs, threading.Event()
+    results = fan_out(cluster, jobs, PARAMS, stop)
+    next(results)
+    stop.set()
+    assert len(list(results)) < 19
