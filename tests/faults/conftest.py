@@ -33,6 +33,11 @@ def survived() -> Counter:
     return SURVIVED
 
 
+def _hear_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """`midime` in a session of its own, so that all that it starts can be found."""
 
@@ -44,6 +49,7 @@ class Command:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,
                 cwd=Path(__file__).parents[2],
                 env={
                     **os.environ,
