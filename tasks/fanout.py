@@ -6,11 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import Empty, Queue
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm import CommClosedError
 
 from tasks.errors import TrackTimeout, WorkerCrashed
 from tasks.plan import Fault, TrackJob
@@ -38,11 +40,11 @@ def fan_out(
     only the track that kills its worker a second time is given up.
 
     Raises:
-        ClusterLost: All workers are gone and none comes back.
+        ClusterLost: The scheduler is gone, or all workers are and none comes back.
         DiskFull: A worker has no room for its stems.
     """
     stop = stop or threading.Event()
-    with Client(address, set_as_default=False) as client:
+    with _scheduler_at(address), Client(address, set_as_default=False) as client:
         window = FUTURES_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         suspects: list[TrackJob] = []
         for job, result in _run(client, jobs, params, window, stop):
@@ -54,6 +56,15 @@ def fan_out(
             started = time.monotonic()
             for _, result in _run(client, [job], params, 1, stop):
                 yield result or TrackResult(job, fault=_describe_death(time.monotonic() - started, params))
+
+
+@contextmanager
+def _scheduler_at(address: str) -> Iterator[None]:
+    """What Dask says in several ways when its scheduler is gone, as `ClusterLost`."""
+    try:
+        yield
+    except (CommClosedError, CancelledError) as error:
+        raise ClusterLost(f"The Dask scheduler at {address} is gone.") from error
 
 
 def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:

@@ -106,10 +106,10 @@ def test_killed_workers_cost_no_track(corpus, expected, command, watch, tmp_path
     """A track that a killed worker held is run again alone; only one that loses its worker twice would be given up."""
     lake, random = tmp_path / "lake", np.random.default_rng(seed)
     watch(lake)
-    run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="10")
-    run.wait_until(lambda: len(run.workers()) >= 2)
+    run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="4")
+    run.wait_until(lambda: count_tracks(lake) > 0)
     for _ in range(4):
-        signal.sigtimedwait([], 0.5 + float(random.random()))
+        signal.sigtimedwait([], 0.3 * float(random.random()))
         if run.process.poll() is None and (workers := run.workers()):
             workers[random.integers(len(workers))].kill()
             survived["kills of workers"] += 1

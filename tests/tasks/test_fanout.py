@@ -1,8 +1,12 @@
 """Fanning out: a track that kills its worker costs itself alone."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 from distributed import LocalCluster
 
 import tasks.fanout
-from tasks.fanout import fan_out
+from tasks.fanout import ClusterLost, fan_out
 from tasks.plan import make_plan
 from tasks.track import TrackParams, TrackResult, analyse_track
 
@@ -75,3 +79,32 @@ def test_a_run_that_is_to_stop_drops_the_tracks_in_flight(cluster, tmp_path):
     next(results)
     stop.set()
     assert len(list(results)) < 19
+
+
+def test_a_scheduler_that_is_killed_ends_the_run_and_names_itself(tmp_path):
+    for index in range(200):
+        (tmp_path / f"{index}.wav").write_bytes(b"%d" % index)
+    told = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    python = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)],
+        **quiet,
+    )
+    worker = None
+    try:
+        while not told.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.1)
+        address = json.loads(told.read_text())["address"]
+        worker = subprocess.Popen([*python, "distributed.cli.dask_worker", address, "--nthreads", "1"], **quiet)
+        results = fan_out(address, make_plan([tmp_path], "c", None, {}).jobs, PARAMS)
+        next(results)
+        scheduler.kill()
+        with pytest.raises(ClusterLost, match=address):
+            list(results)
+    finally:
+        for process in (scheduler, worker):
+            if process:
+                process.kill()
+                process.wait()
