@@ -1,6 +1,7 @@
 """Transcribes drums with a small network on ONNX Runtime. How it was made is in training/ and in the card drums.md.
 
-From spectrograms to hits; peak picking and the names of the instruments are in tasks/music/drums.py.
+From spectrograms to hits; peak picking and the names of the instruments are in tasks/music/drums.py, what levels say of
+velocities in tasks/music/velocities.py.
 """
 
 from collections.abc import Iterable
@@ -13,9 +14,11 @@ from tasks.models.runtime import open_session
 from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, drop_stray_hits, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
+from tasks.music.velocities import VERSION as LEVELS_VERSION
+from tasks.music.velocities import measure_band_energy, weigh_levels
 
 BACKEND = "drumnet-1"
-VERSION = f"{BACKEND}+{PEAKS_VERSION}"
+VERSION = f"{BACKEND}+{PEAKS_VERSION}+{LEVELS_VERSION}"
 PIECE_FRAMES = 2_000  # 20 s: what is in memory besides the spectrograms does not grow with the track
 _WEIGHTS_PATH = Path(__file__).with_name("drums.onnx")
 
@@ -88,6 +91,7 @@ class DrumStream:
         self._pieces = PieceStream(PIECE_FRAMES, transcriber.context_frames)
         self._waiting = [np.zeros((MEL_BANDS, 0), np.float32)] * 2
         self._outputs = [np.zeros((2, len(INSTRUMENTS), 0), np.float32)]
+        self._energy = [np.zeros((len(INSTRUMENTS), 0), np.float32)]
 
     def push(self, mixture: LogMel, drums: LogMel) -> None:
         """Take the next frames of both; one of them may run ahead."""
@@ -95,6 +99,7 @@ class DrumStream:
         both = [np.concatenate(parts, axis=1) for parts in arrived]
         frames = min(values.shape[1] for values in both)
         self._waiting = [values[:, frames:].copy() for values in both]
+        self._energy.append(measure_band_energy(both[1][:, :frames]))
         self._take(self._pieces.push(np.stack([values[:, :frames] for values in both])))
 
     def finish(self) -> Hits:
@@ -109,7 +114,8 @@ class DrumStream:
         self._take(self._pieces.finish())
         activations, velocities = np.concatenate(self._outputs, axis=2)
         hits = pick_hits(activations, velocities, INSTRUMENTS, self._transcriber.params, HOP_S)
-        return drop_stray_hits(hits, activations.shape[1] * HOP_S)
+        kept = drop_stray_hits(hits, activations.shape[1] * HOP_S)
+        return weigh_levels(kept, np.concatenate(self._energy, axis=1))
 
     def _take(self, pieces: Iterable[Piece]) -> None:
         self._outputs += [self._transcriber.activate(piece)[:, self._rows] for piece in pieces]

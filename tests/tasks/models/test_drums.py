@@ -92,6 +92,29 @@ def test_babble_is_taken_for_few_hits(transcriber):
     assert len(hits) <= 5
 
 
+def speech(pitch_hz: float, duration_s: float = 6.0) -> np.ndarray:
+    """Syllables of a hiss and a vowel with two formants, at random lengths and gaps."""
+    rng = np.random.default_rng(round(pitch_hz))
+    samples, at = np.zeros(round(duration_s * SAMPLE_RATE_HZ)), 0.2
+    while at < duration_s - 0.6:
+        t = np.arange(round(rng.uniform(0.08, 0.25) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+        partials_hz = pitch_hz * rng.uniform(0.85, 1.2) * np.arange(1, 30)
+        formants_hz = np.array([rng.uniform(300, 800), rng.uniform(900, 2_200)])
+        loudness = np.exp(-(np.log2(partials_hz[:, None] / formants_hz) ** 2) / 0.1).sum(axis=1)
+        vowel = loudness @ np.sin(2 * np.pi * partials_hz[:, None] * t) * np.hanning(len(t))
+        hiss = np.diff(rng.standard_normal(round(rng.uniform(0.03, 0.1) * SAMPLE_RATE_HZ)), prepend=0)
+        syllable = np.concatenate([0.03 * hiss * np.hanning(len(hiss)), 0.2 * vowel / np.abs(vowel).max()])
+        start = round(at * SAMPLE_RATE_HZ)
+        samples[start : start + len(syllable)] += syllable
+        at += len(syllable) / SAMPLE_RATE_HZ + rng.uniform(0.03, 0.2)
+    return samples
+
+
+@pytest.mark.parametrize("pitch_hz", [100.0, 150.0, 220.0])
+def test_what_is_like_speech_has_no_hits(transcriber, pitch_hz):
+    assert len(transcriber.transcribe(log_mel_of(speech(pitch_hz)))) == 0
+
+
 def test_the_same_input_gives_the_same_hits(transcriber):
     log_mel = log_mel_of(beat()[0])
     first, second = transcriber.transcribe(log_mel), transcriber.transcribe(log_mel)
@@ -106,6 +129,7 @@ def test_the_borders_of_the_pieces_do_not_show(transcriber, monkeypatch):
     pieces = transcriber.transcribe(log_mel)
     np.testing.assert_allclose(pieces.time_s, whole.time_s, atol=1e-4)
     np.testing.assert_allclose(pieces.confidence, whole.confidence, atol=1e-4)
+    np.testing.assert_allclose(pieces.velocity, whole.velocity, atol=1)
 
 
 def test_a_drum_stem_that_trails_gives_the_same_hits(transcriber):
@@ -113,7 +137,9 @@ def test_a_drum_stem_that_trails_gives_the_same_hits(transcriber):
     stream = transcriber.stream()
     stream.push(mixture, LogMel(mixture.values[:, :50]))
     stream.push(LogMel(mixture.values[:, :0]), LogMel(mixture.values[:, 50:]))
-    np.testing.assert_array_equal(stream.finish().time_s, transcriber.transcribe(mixture).time_s)
+    hits, whole = stream.finish(), transcriber.transcribe(mixture)
+    np.testing.assert_array_equal(hits.time_s, whole.time_s)
+    np.testing.assert_array_equal(hits.velocity, whole.velocity)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 7])
