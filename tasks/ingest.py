@@ -37,7 +37,11 @@ def plan_files(
 
 @task(name="commit plan", cache_policy=NO_CACHE)
 def write_plan(lake: str, catalog: str | None, plan: Plan, run_id: str) -> Counts:
-    """Write what needs no analysis."""
+    """Write what needs no analysis, and tell of files that are gone."""
+    if plan.missing:
+        get_run_logger().warning(
+            f"{len(plan.missing)} files that the lake knows are gone; it keeps its rows. The first: {plan.missing[0]}"
+        )
     with Lake.open(lake, catalog) as opened:
         return commit_plan(opened, plan, run_id)
 

@@ -13,6 +13,7 @@ from flows.nightly import nightly
 from flows.search import find_similar
 from flows.settings import Settings
 from tasks.plan import make_plan
+from tests.faults.steps import write_clip
 
 pytestmark = pytest.mark.end_to_end
 
@@ -118,3 +119,15 @@ def test_shards_hold_one_corpus(tmp_path, write_track):
         ("b/000", 2),
         ("b/001", 1),
     ]
+
+
+def test_files_that_are_gone_are_told_of_and_kept(prefect, tmp_path, caplog):
+    for content in range(2):
+        write_clip(tmp_path / "corpus" / f"{content}.wav", content)
+    ingest([str(tmp_path / "corpus")], lake=str(tmp_path / "lake"), stems="none", workers=1)
+    (tmp_path / "corpus" / "1.wav").unlink()
+    summary = ingest([str(tmp_path / "corpus")], lake=str(tmp_path / "lake"), stems="none", workers=1)
+    assert (summary["files_seen"], summary["files_unchanged"]) == (1, 1)
+    assert "1 files that the lake knows are gone; it keeps its rows." in caplog.text
+    with catalog.connect(tmp_path / "lake") as connection:
+        assert connection.execute("SELECT count(*) FROM files").fetchone() == (2,)
