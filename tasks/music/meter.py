@@ -75,7 +75,8 @@ def find_bars(
     first = -np.log(lengths)[of_state]
     path = _viterbi(first, transition, observed)
     chosen = int(np.bincount(of_state[path]).argmax())
-    probability = _meter_probability(first, transition, observed, of_state)
+    certain = len(signatures) == 1
+    probability = np.ones(1) if certain else _meter_probability(first, transition, observed, of_state)
     return Bars(place[path] + 1, signatures[chosen], float(probability[chosen]))
 
 

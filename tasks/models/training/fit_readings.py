@@ -1,9 +1,9 @@
 """Fits how readings are weighed (`reading_weights`, `pulse_weights` of `BeatParams`) to the material of the network.
 
-    python -m tasks.models.training.fit_readings MATERIAL
+    python -m tasks.models.training.fit_readings CLIPS ...
 
-MATERIAL is the folder that pulse_songs.py writes; the clips are taken that the network was not trained on. Prints the
-weights and how many readings and tempi are right with them. Nothing of the evaluation sets is read.
+CLIPS are folders of clips by pulse_songs.py that the network was not trained on. Prints the weights and how many
+readings, tempo and meter, are right with them. Nothing of the evaluation sets is read.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import numpy as np
 from scipy.optimize import minimize
 
 from tasks.models.pulse import hear_pulse
-from tasks.models.training.pulse_songs import HELD_OUT_EVERY
 from tasks.music.beats import Pulse, Reading, propose_readings
 from tasks.music.signals import LogMel
 
@@ -34,8 +33,8 @@ class Clip:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("material", type=Path)
-    clips = [_hear(path) for path in sorted(parser.parse_args().material.glob("*.npz"))[::HELD_OUT_EVERY]]
+    parser.add_argument("clips", type=Path, nargs="+")
+    clips = [_hear(path) for folder in parser.parse_args().clips for path in sorted(folder.glob("*.npz"))]
 
     rows, right = zip(
         *((_features(clip), _is_right(clip)) for clip in clips if clip.tempo_bpm and clip.readings), strict=True

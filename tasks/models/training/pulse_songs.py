@@ -1,14 +1,13 @@
 """Makes the material of the pulse network: played and made-up music whose beats are known, and sounds without a pulse.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 700
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 560
 
 SOUNDS is a folder with the unpacked Debian packages that README.md names; GROOVE is the Groove MIDI Dataset. Drums are
 real performances, cut to other meters by dropping or repeating beats of each bar, or made-up patterns; around them, or
 alone, play bass, chords and melody that know the bar. Kits and performances of the development and check sets are left
 out.
 
-The weights of pulse-tcn-1 come from some 700 clips of this method, drawn by an earlier writing of it whose speech was
-that of espeak-ng; a new run gives other clips and so other weights.
+Each number gives the same clip again, with the same sounds and the same FluidSynth.
 """
 
 import argparse
@@ -29,7 +28,6 @@ from tasks.music.meter import BEATS_PER_BAR
 from tasks.music.signals import Signal, compute_log_mel
 
 CLIP_S = 32.0
-HELD_OUT_EVERY = 8  # clips that neither the network nor its choices are trained on
 KINDS = {"groove+band": 0.27, "groove": 0.13, "pattern+band": 0.18, "pattern": 0.06, "band": 0.27, "pulseless": 0.09}
 METERS_PLAYED = {"4/4": 0.66, "3/4": 0.17, "5/4": 0.12, "7/8": 0.05}  # real drummers, cut
 METERS_MADE = {"4/4": 0.42, "3/4": 0.19, "5/4": 0.12, "6/8": 0.20, "7/8": 0.07}
@@ -108,12 +106,13 @@ def main() -> None:
     parser.add_argument("groove", type=Path)
     parser.add_argument("material", type=Path)
     parser.add_argument("--clips", type=int, default=1_000)
+    parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
     kits = load_kits(options.sounds, with_development_kits=False)
     fonts = [next(options.sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb")]
     grooves = load_grooves(options.groove)
-    for index in range(options.clips):
+    for index in range(options.first, options.first + options.clips):
         rng = np.random.default_rng([1, index])
         samples, beat_s, position, meter = make_clip(kits, fonts, grooves, rng)
         mel = compute_log_mel(Signal(samples[None].astype(np.float32))).values.astype(np.float16)

@@ -1,8 +1,7 @@
 """Trains the pulse network (tasks/models/pulse.py) and writes it as ONNX. Needs torch 2.13, which a run does not.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 700
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 560
     python -m tasks.models.training.train_pulse MATERIAL pulse.onnx --epochs 30
-    python -m tasks.models.training.fit_readings MATERIAL
 
 MATERIAL holds one .npz a clip: `mel` (bands, frames), `beats` in seconds, `pos` in the bar, `meter`. Every eighth clip
 is held out for validation. The shape of the network follows Davies & Böck, "Temporal convolutional networks for
@@ -17,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.models.training.pulse_songs import HELD_OUT_EVERY
 from tasks.music.beats import FRAME_RATE_HZ
 from tasks.music.meter import METERS
 from tasks.music.signals import HOP_S, LOG_GAIN, MEL_BANDS
 
 CROP_FRAMES = 1_600
+HELD_OUT_EVERY = 8
 BATCH = 8
 METER_WEIGHTS = (1.0, 0.8, 1.1, 1.5, 1.1, 2.0)  # rare meters count more
 METER_LOSS = 0.1
