@@ -28,7 +28,7 @@ def run(eval_path: Path) -> dict:
     with TemporaryDirectory() as scratch:
         folder, lake = Path(scratch) / "broken", Path(scratch) / "lake"
         run_script(eval_path / "broken/make_broken.py", folder)
-        environment = {**os.environ, "PREFECT_HOME": f"{scratch}/prefect"}
+        environment = {**os.environ, "PREFECT_HOME": f"{scratch}/prefect", "MIDIME_MAX_REJECT_SHARE": "1"}
         started = time.monotonic()
         command = [sys.executable, "-m", "flows.cli", "ingest", str(folder), "--lake", str(lake), "--stems", "none"]
         done = subprocess.run([*AS_ANYONE, *command, "--json"], env=environment, capture_output=True, text=True)
