@@ -36,7 +36,7 @@ def example(sources: list[str], lake, corpus: str | None = None, error: Exceptio
     with record_run(lake, "ingest", {"sources": sources}, Settings()) as run:
         tag_run(["library", "live"])
         run.note_plan(lake, 5)
-        run.counts = Counts(new=4, rejected=1, audio_s=7200)
+        run.tally.add(Counts(new=4, rejected=1, audio_s=7200))
         write_reject(lake, run.run_id)
         if error:
             raise error
