@@ -19,13 +19,14 @@ from tasks.music.beats import Pulse
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream
+from tasks.music.notes import NO_NOTES, Notes, PitchStream, detect_notes
 from tasks.music.onsets import FluxStream, Onsets, OnsetStream
 from tasks.music.quality import Levels, LevelStream
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, MelStream, PoolStream
 from tasks.stored import StoredStems
 from tasks.watch import StageWatch
 
-MIX, DRUMS = "mix", "drums"
+MIX, DRUMS, BASS = "mix", "drums", "bass"
 PART_SAMPLES = 10 * SAMPLE_RATE_HZ
 
 
@@ -53,6 +54,7 @@ class Heard:
         spectrum: The coarse spectrogram of the mixture.
         onsets: By stem, or of the mixture where there are no stems.
         hits: Of the drum kit.
+        bass: The notes of the bass stem; none without one.
         chroma, fingerprint, levels: Of the mixture.
         stems: What was separated.
     """
@@ -64,6 +66,7 @@ class Heard:
     spectrum: LogMel
     onsets: dict[str, Onsets]
     hits: Hits
+    bass: Notes
     chroma: Chroma
     fingerprint: AcousticFingerprint
     levels: Levels
@@ -132,6 +135,7 @@ class Stations:
             spectrum=self.spectrum.finish(),
             onsets={stem: ear.heard["onsets"] for stem, ear in (self.bench.ears or {MIX: self.ear}).items()},
             hits=hits,
+            bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,
             chroma=heard["key"],
             fingerprint=heard["chromaprint"],
             levels=heard["quality"],
@@ -203,6 +207,30 @@ class DrumEar(Ear):
         return super()._hear(frames)
 
 
+class BassEar(Ear):
+    """Follows the pitch of the bass stem beside its onsets.
+
+    Attributes:
+        notes: After `finish`, what the bass plays.
+    """
+
+    def __init__(self, watch: StageWatch):
+        super().__init__(watch, ("onsets",))
+        self.pitch = PitchStream()
+        self.notes = NO_NOTES
+
+    def push(self, block: np.ndarray) -> LogMel:
+        with self.watch.on("notes"):
+            self.pitch.push(block)
+        return super().push(block)
+
+    def finish(self) -> LogMel:
+        frames = super().finish()
+        with self.watch.on("notes"):
+            self.notes = detect_notes(self.pitch.finish(), self.heard["onsets"])
+        return frames
+
+
 class StemBench:
     """Separates the blocks, listens to each stem and writes it; the files appear together at the end, or not at all.
 
@@ -211,7 +239,7 @@ class StemBench:
 
     Attributes:
         ears: What listens to each stem, by its name.
-        drums: That of the drum stem; None where drums are not separated.
+        drums, bass: Those of the two stems; None where they are not separated.
     """
 
     def __init__(
@@ -221,8 +249,9 @@ class StemBench:
         self.separator = separator
         self.separation = separator.stream() if separator else None
         stems = separator.stems if separator else ()
-        self.ears = {stem: DrumEar(watch) if stem == DRUMS else Ear(watch, ("onsets",)) for stem in stems}
-        self.drums = self.ears.get(DRUMS)
+        makers = {DRUMS: DrumEar, BASS: BassEar}
+        self.ears = {stem: makers[stem](watch) if stem in makers else Ear(watch, ("onsets",)) for stem in stems}
+        self.drums, self.bass = self.ears.get(DRUMS), self.ears.get(BASS)
         self.power = dict.fromkeys(stems, 0.0)
         self.samples = 0
         self._waiting = {stem: np.zeros((2, 0), np.float32) for stem in stems}

@@ -18,7 +18,7 @@ TABLE_STAGES = {
     "stems": {"separate"},
     "onsets": {"onsets"},
     "beats": {"beats"},
-    "notes": {"drums"},
+    "notes": {"drums", "notes"},
     "sections": {"sections"},
     "patterns": {"patterns", "midi"},
     "fingerprints": {"chromaprint"},
@@ -137,8 +137,8 @@ def _track_row(analysis: Analysis, job: TrackJob, now: datetime, user_id: str | 
 
 
 def _note_rows(analysis: Analysis) -> list[dict]:
-    hits = analysis.hits
-    return [
+    hits, bass = analysis.hits, analysis.bass
+    struck = [
         {
             "instrument_type": str(instrument),
             "time_s": float(time_s),
@@ -150,6 +150,17 @@ def _note_rows(analysis: Analysis) -> list[dict]:
         for time_s, instrument, velocity, confidence in zip(
             hits.time_s, hits.instrument, hits.velocity, hits.confidence, strict=True
         )
+    ]
+    return struck + [
+        {
+            "instrument_type": "bass",
+            "time_s": float(time_s),
+            "duration_s": float(duration_s),
+            "midi_note": int(midi_note),
+            "velocity": int(velocity),
+            "confidence": float(confidence),
+        }
+        for time_s, duration_s, midi_note, velocity, confidence in zip(*vars(bass).values(), strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "onsets": ("separate",),
     "beats": ("separate",),
     "drums": ("separate",),
+    "notes": ("separate",),
     "key": ("decode",),
     "sections": ("beats", "key"),
     "patterns": ("drums", "sections"),

@@ -20,12 +20,13 @@ from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
 from tasks.models.spleeter import Separator, load_separator
-from tasks.music import chromaprint, key, midi, onsets, patterns, quality, sections, vectors
+from tasks.music import chromaprint, key, midi, notes, onsets, patterns, quality, sections, vectors
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits
 from tasks.music.key import Key, detect_key
 from tasks.music.midi import write_drum_midi
+from tasks.music.notes import Notes
 from tasks.music.onsets import Onsets
 from tasks.music.patterns import Pattern, fold_pattern
 from tasks.music.quality import Levels
@@ -45,6 +46,7 @@ VERSIONS = {
     "onsets": onsets.VERSION,
     "beats": pulse.VERSION,
     "drums": drums.VERSION,
+    "notes": notes.VERSION,
     "key": key.VERSION,
     "sections": sections.VERSION,
     "patterns": f"{patterns.VERSION}+{vectors.VERSION}",
@@ -82,9 +84,9 @@ class TrackParams:
 
 def stage_versions(params: TrackParams) -> dict[str, str]:
     """The version of each stage that these parameters run."""
-    if params.stems:
-        return VERSIONS | {"separate": f"{spleeter.VERSION}/{params.stems}"}
-    return {stage: version for stage, version in VERSIONS.items() if stage != "separate"}
+    idle = {0: ("separate", "notes"), 2: ("notes",)}.get(params.stems, ())  # without a bass stem, no bass is heard
+    versions = VERSIONS | {"separate": f"{spleeter.VERSION}/{params.stems}"}
+    return {stage: version for stage, version in versions.items() if stage not in idle}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Analysis:
     onsets: dict[str, Onsets]
     rhythm: Rhythm
     hits: Hits
+    bass: Notes
     key: Key
     sections: Sections
     patterns: list[SectionPattern]
@@ -213,6 +216,7 @@ def analyse_file(
         onsets=heard.onsets,
         rhythm=rhythm,
         hits=heard.hits,
+        bass=heard.bass,
         key=detected_key,
         sections=parts,
         patterns=folded,
