@@ -5,13 +5,13 @@ const COLOURS = ["var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)"
 const DAY_MS = 86_400_000;
 const dayOf = (ms) => new Date(Math.floor(ms / DAY_MS) * DAY_MS);
 
-/** Draw into a figure; `title` may hold nodes, `said` tells what the chart shows, `swatches` are [[name, colour]]. */
+/** Draw into a figure; `title` may hold nodes, `said` tells what the chart shows, `swatches` are [[name, colour, "tick" or nothing]]. */
 function draw(id, title, note, said, options, swatches = []) {
   const figure = document.getElementById(id);
   const caption = make("figcaption", {}, title, " ", make("small", {}, note));
   if (!options) return figure.replaceChildren(caption, make("p", {class: "empty"}, said));
-  const legend = make("div", {class: "legend"}, swatches.map(([name, colour]) => {
-    const square = make("i");
+  const legend = make("div", {class: "legend"}, swatches.map(([name, colour, shape]) => {
+    const square = make("i", {class: shape});
     square.style.background = colour;
     return make("span", {}, square, name);
   }));
@@ -28,17 +28,23 @@ function draw(id, title, note, said, options, swatches = []) {
   figure.replaceChildren(caption, ...(swatches.length > 1 ? [legend] : []), chart);
 }
 
-const overTime = {type: "utc", label: null, grid: false, ticks: 6};
-const count = (label) => ({label, grid: true, ticks: 4, labelArrow: "none", tickFormat: "~s", nice: true, labelAnchor: "top"});
+/** The axis of the chosen time, the same for every chart: up to today, so that a night without a run shows; a week at least. */
+function overTime() {
+  const first = d3.min(page.runs, (run) => run.started_at) ?? page.made_at;
+  const from = Math.max(page.made_at - state.days * DAY_MS, Math.min(first - DAY_MS, page.made_at - 6 * DAY_MS));
+  return {type: "utc", label: null, grid: false, ticks: 6, domain: [dayOf(from), new Date(+dayOf(page.made_at) + DAY_MS)]};
+}
+
+const count = (label, most = 4) => ({label, grid: true, ticks: Math.max(1, Math.min(4, most)), labelArrow: "none", tickFormat: "~s", nice: true, labelAnchor: "top"});
 
 function drawFiles(runs) {
-  const kinds = [["new", "var(--c1)"], ["duplicate", "var(--soft)"], ["rejected", "var(--c2)"], ["failed", "var(--bad)"]];
+  const kinds = [["new", "var(--c1)"], ["duplicate", "var(--soft)"], ["rejected", "var(--c2)"], ["failed", "var(--failed)"]];
   const rows = runs.filter((run) => run.flow === "ingest").flatMap((run) =>
     kinds.map(([kind]) => ({day: dayOf(run.started_at), kind, files: run[`files_${kind}`]})).filter((row) => row.files));
   const note = "files a day, those that were unchanged left out";
   if (!rows.length) return draw("c-files", "What came in", note, "No file came in during this time.");
   draw("c-files", "What came in", note, "Bars of the files that came in each day: new, duplicate, rejected and failed.", {
-    x: overTime,
+    x: overTime(),
     y: count("files"),
     color: {domain: kinds.map(([kind]) => kind), range: kinds.map(([, colour]) => colour)},
     marks: [
@@ -56,7 +62,7 @@ function drawSpeed(rows, corpora) {
   const names = [...new Set(named.map((row) => row.corpus))].sort();
   const range = names.map((_, place) => COLOURS[place % COLOURS.length]);
   draw("c-speed", "How fast", note, "The speed of each run in times real time.", {
-    x: overTime,
+    x: overTime(),
     y: {...count("× real time"), zero: true},
     color: {domain: names, range},
     marks: [
@@ -71,19 +77,19 @@ function drawSpeed(rows, corpora) {
 function drawFailures(rows) {
   const sums = d3.rollups(rows, (group) => ({files: d3.sum(group, (row) => row.files), verdict: group[0].verdict}), (row) => row.reason)
     .map(([reason, sum]) => ({reason, ...sum})).sort((a, b) => b.files - a.files);
-  if (!sums.length) return draw("c-failures", "Files by reason", "", "Every file that was looked at is in the lake.");
+  if (!sums.length) return draw("c-failures", "Files by reason", "", "No file was left out during this time.");
   draw("c-failures", "Files by reason", "as tried last", "Bars of the files that are not in the lake, by reason.", {
     height: 46 + 30 * sums.length,
     marginLeft: 118,
     marginRight: 40,
-    x: {...count("files"), labelAnchor: "right"},
+    x: {...count("files", sums[0].files), labelAnchor: "right"},
     y: {label: null, domain: sums.map((row) => row.reason), tickSize: 0, tickFormat: format.name},
-    color: {domain: ["rejected", "failed"], range: ["var(--c2)", "var(--bad)"]},
+    color: {domain: ["rejected", "failed"], range: ["var(--c2)", "var(--failed)"]},
     marks: [
       Plot.barX(sums, {x: "files", y: "reason", fill: "verdict", insetTop: 3, insetBottom: 3}),
       Plot.text(sums, {x: "files", y: "reason", text: (row) => format.count(row.files), dx: 6, textAnchor: "start", fill: "var(--ink)"}),
     ],
-  }, [["the file is at fault", "var(--c2)"], ["the analysis failed", "var(--bad)"]]);
+  }, [["the file is at fault", "var(--c2)"], ["the analysis failed", "var(--failed)"]]);
 }
 
 function drawStages(rows, runs) {
@@ -100,7 +106,7 @@ function drawStages(rows, runs) {
   });
   draw("c-stages", "Work by stage", note, "Bars of the seconds that each stage takes for an hour of audio, day by day.", {
     height: 260,
-    x: overTime,
+    x: overTime(),
     y: count("seconds"),
     color: {domain: stages, range: COLOURS},
     marks: [
@@ -116,7 +122,7 @@ function drawDrift(rows) {
   if (!rows.length) return draw("c-drift", "How much has changed", note, "Nothing to compare yet: drift needs two runs of a corpus.");
   const dots = rows.map((row) => ({...row, at: new Date(row.started_at), ratio: row.psi / Math.max(0.25, row.psi_by_chance)}));
   draw("c-drift", "How much has changed", note, `The drift of every measure against its limit; ${rows.filter((row) => row.drifted).length} are above it.`, {
-    x: overTime,
+    x: overTime(),
     y: {...count("× limit"), type: "sqrt", domain: [0, Math.max(1.2, d3.max(dots, (row) => row.ratio))]},
     marks: [
       Plot.ruleY([0], {stroke: "var(--line)"}),
@@ -133,7 +139,7 @@ function drawDrift(rows) {
 
 /** Bars: the newest run of each corpus; ticks: the other runs of the period. */
 function drawValues(rows, runs, measure, choose) {
-  const note = "the newest run (bars) and the runs before it (ticks)";
+  const note = "";
   const groups = d3.groups(rows.filter((row) => row.measure === measure), (row) => row.corpus).flatMap(([corpus, found]) => {
     const newest = d3.greatest(found, (row) => runs[row.run_id].started_at).run_id;
     const total = {now: 0, before: 0}, values = new Map();
@@ -161,7 +167,7 @@ function drawValues(rows, runs, measure, choose) {
       Plot.tickX(groups.filter((row) => row.before != null), {x: "before", y: "value", fy: "corpus", stroke: "var(--usual)", strokeWidth: 2}),
       Plot.ruleX([0], {stroke: "var(--line)"}),
     ],
-  });
+  }, [["the newest run", "var(--c1)"], ["the runs of this time before it", "var(--usual)", "tick"]]);
 }
 
 function drawStorage(rows) {

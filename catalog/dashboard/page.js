@@ -1,7 +1,9 @@
 // What is on the page: the panels, the filters, and keeping both up to date.
 "use strict";
 
-const LIVE_S = 5; // between looks at the lake while an ingest runs, else a minute
+const LIVE_S = 5, IDLE_S = 20; // between looks at the lake while an ingest runs, and otherwise
+const MOST_SERVED_MIN = 5, MOST_FILE_DAYS = 2; // before a page is called old
+const served = location.protocol.startsWith("http");
 let state = {corpus: "", days: 30, measure: "tempo_bpm", price: 0.05, ...remembered()};
 let page = read(JSON.parse(document.getElementById("panels").textContent));
 
@@ -28,7 +30,7 @@ function chosen() {
     files: page.files.filter((row) => inTime(row.rejected_at) && here(row.corpus)),
     retries: page.retries.filter((row) => here(row.corpus)),
     freshness: page.freshness.filter((row) => here(row.corpus)),
-    duplicates: page.duplicates,
+    duplicates: page.duplicates.filter((row) => here(row.corpus)),
     drift: page.drift.filter((row) => ofRun(row) && here(row.corpus)),
     distributions: page.distributions.filter((row) => ofRun(row) && here(row.corpus)),
     storage: page.storage.filter((row) => here(row.corpus)),
@@ -36,20 +38,25 @@ function chosen() {
   };
 }
 
+const SECTIONS = {"failed files": "h-failures", "slow stage": "h-stages", drift: "h-drift", "stale index": "h-index", "poor index": "h-index"};
+
 function showStatus({alarms, runs}) {
-  const open = alarms.filter((row) => row.is_open);
+  if (!page.runs.length && !page.freshness.length) return showStart();
+  const open = [...tellAge(), ...alarms.filter((row) => row.is_open)];
   const wrong = open.filter((row) => row.severity === "alarm").length;
   const hints = open.length - wrong;
-  const verdict = wrong ? `${wrong} ${wrong === 1 ? "thing is" : "things are"} wrong` : hints ? `All runs are good; ${hints} ${hints === 1 ? "hint" : "hints"}` : "All good";
+  const verdict = wrong ? `${wrong} ${wrong === 1 ? "thing is" : "things are"} wrong` : hints ? `No alarm, and ${hints} ${hints === 1 ? "warning" : "warnings"}` : "All good";
   const ingests = runs.filter((run) => run.flow === "ingest");
   const newest = ingests.length ? ingests[0].started_at : null;
   const last = ingests.filter((run) => newest - run.started_at < DAY_MS / 2);
+  const sum = (kind) => format.count(d3.sum(last, (run) => run[`files_${kind}`]));
   const nightly = page.runs.find((run) => run.flow === "nightly");
   const parts = [
-    last.length ? `Last night: ${last.length} ${last.length === 1 ? "ingest" : "ingests"} looked at ${format.count(d3.sum(last, (run) => run.files_seen))} files, ${format.count(d3.sum(last, (run) => run.files_new))} of them new, ${format.number(d3.sum(last, (run) => run.audio_h))} h of audio.` : "No ingest in this time.",
-    nightly ? `Nightly ${nightly.state} ${format.ago(nightly.ended_at ?? nightly.started_at, page.made_at)}.` : "Nightly has not run yet.",
+    last.length ? `The last ${last.length === 1 ? "ingest" : `${last.length} ingests`}, ${format.ago(newest, page.made_at)}: ${sum("seen")} files seen, ${sum("new")} new with ${format.number(d3.sum(last, (run) => run.audio_h))} h of audio, ${sum("rejected")} rejected, ${sum("failed")} failed.` : "No ingest in this time.",
+    nightly ? `Nightly ${nightly.state} ${format.ago(nightly.ended_at ?? nightly.started_at, page.made_at)}.` : "Nightly has not run in this time.",
   ];
-  const item = (row) => make("li", {class: row.severity}, make("b", {}, `${row.severity === "alarm" ? "▲" : "◆"} ${row.kind}`), make("span", {}, row.message), make("time", {}, format.time(row.raised_at)));
+  const kind = (row) => make("b", {}, row.severity === "alarm" ? "▲ " : "◆ ", make("a", {href: `#${SECTIONS[row.kind] ?? "h-runs"}`}, row.kind));
+  const item = (row) => make("li", {class: row.severity}, kind(row), make("span", {}, row.message), make("time", {}, format.time(row.raised_at)));
   const past = alarms.filter((row) => !row.is_open && row.raised_at >= page.made_at - state.days * DAY_MS);
   fill(
     "status",
@@ -58,6 +65,27 @@ function showStatus({alarms, runs}) {
     open.length ? make("ul", {class: "alarms"}, open.map(item)) : null,
     past.length ? make("details", {}, make("summary", {}, `${format.count(past.length)} earlier, closed by a later run`), make("ul", {class: "alarms"}, past.map(item))) : null,
   );
+}
+
+/** What a lake says before its first run. */
+function showStart() {
+  fill(
+    "status",
+    make("h1", {}, "Nothing has been ingested yet"),
+    make("p", {class: "quiet"}, "Bring in a folder of music, then group its songs and build the search index:"),
+    make("p", {}, make("code", {}, "midime ingest ~/music")),
+    make("p", {}, make("code", {}, "midime nightly")),
+  );
+}
+
+/** A page that is older than it should be says so before anything else. */
+function tellAge() {
+  const age = Date.now() - page.made_at;
+  if (age < (served ? MOST_SERVED_MIN * 60_000 : MOST_FILE_DAYS * DAY_MS)) return [];
+  const message = served
+    ? `The server of this page does not answer. What follows is how things stood ${format.ago(page.made_at, Date.now())}.`
+    : `This page was written ${format.ago(page.made_at, Date.now())}; every run writes it anew. Has there been none since?`;
+  return [{kind: "old page", severity: "alarm", message, raised_at: page.made_at}];
 }
 
 function showRunning() {
@@ -72,8 +100,9 @@ function showRunning() {
   }));
 }
 
-function showTotals() {
-  const [total] = page.totals;
+function showTotals({freshness, duplicates, storage}) {
+  const one = state.corpus !== "";
+  const total = one ? {...freshness[0], songs: duplicates[0]?.songs, table_bytes: d3.sum(storage, (row) => row.size_bytes)} : page.totals[0];
   const cards = [["tracks", format.count(total.tracks)], ["hours of audio", format.number(total.audio_h)], ["songs", format.count(total.songs)], ["patterns", format.count(total.patterns)], ["files not in", format.count(total.files_not_in)], ["in tables", format.bytes(total.table_bytes)]];
   fill("totals", cards.map(([name, value]) => make("div", {}, make("b", {}, value), make("span", {}, name))));
 }
@@ -85,14 +114,14 @@ function showRuns({runs}) {
     {name: "started (UTC)", kind: "t", show: (run) => format.time(run.started_at)},
     {name: "flow", kind: "t", show: (run) => run.flow},
     {name: "corpus", show: (run) => run.corpora.join(", ")},
-    {name: "state", kind: "t", show: (run) => tag(run.files_unaccounted ? "bad" : kinds[run.state], run.state)},
+    {name: "state", kind: "t", show: (run) => make("span", {}, tag(run.files_unaccounted ? "bad" : kinds[run.state] ?? "warn", run.state), run.message ? make("small", {}, run.message) : null)},
     ...["seen", "new", "unchanged", "duplicate", "rejected", "failed"].map(part),
     {name: "audio", kind: "n", show: (run) => (run.flow === "ingest" ? `${format.number(run.audio_h)} h` : "")},
     {name: "took", kind: "n", show: (run) => format.duration(run.wall_s)},
   ];
   const off = runs.filter((run) => run.files_unaccounted).length;
   const note = off ? `${off} runs do not add up` : "seen = new + unchanged + duplicate + rejected + failed holds for all";
-  fill("t-runs", longTable("All runs", note, columns, runs));
+  fill("t-runs", longTable("All runs", note, columns, runs, 8, "No run in this time."));
 }
 
 function showFailures({failures, files, retries}) {
@@ -103,7 +132,7 @@ function showFailures({failures, files, retries}) {
     {name: "corpus", show: (row) => row.corpus},
     {name: "files", kind: "n", show: (row) => format.count(row.files)},
     {name: "for example", kind: "w", show: (row) => row.example_message},
-  ], d3.sort(groups, (row) => -row.files), 6));
+  ], d3.sort(groups, (row) => -row.files), 6, "None in this time."));
   const again = d3.sum(retries, (row) => row.files);
   const note = `newest first${again ? `; ${format.count(again)} were tried more than once` : ""}`;
   fill("t-files", longTable("Files that are not in the lake", note, [
@@ -111,7 +140,7 @@ function showFailures({failures, files, retries}) {
     {name: "fault", kind: "w", show: (row) => `${format.name(row.reason)}: ${row.message}`},
     {name: "tried", kind: "n", show: (row) => `${row.attempts}×`},
     {name: "last (UTC)", kind: "t", show: (row) => format.time(row.rejected_at)},
-  ], files, 5));
+  ], files, 5, "None: every file that was looked at in this time is in the lake, or is a copy of one that is."));
 }
 
 function showStages({stages, cost}) {
@@ -131,7 +160,7 @@ function showStages({stages, cost}) {
     {name: "a track, p50", kind: "n", show: (row) => format.seconds(row.p50_s)},
     {name: "p95", kind: "n", show: (row) => format.seconds(row.p95_s)},
     {name: "× usual", kind: "n", show: (row) => (row.slow ? tag("bad", format.ratio(row.relative_time)) : format.ratio(row.relative_time))},
-  ], rows));
+  ], rows, "No track was analysed during this time."));
   const audio = d3.sum(cost, (row) => row.audio_h);
   const work = d3.sum(cost, (row) => row.worker_h);
   const input = make("input", {type: "number", min: "0", step: "0.01", value: state.price, id: "price"});
@@ -151,8 +180,8 @@ function showLake({freshness, duplicates}) {
     {name: "last new track", kind: "t", show: (row) => format.ago(row.last_new_at, page.made_at)},
     {name: "last looked at", kind: "t", show: (row) => format.ago(row.last_looked_at, page.made_at)},
     {name: "last run", kind: "t", show: (row) => tag({completed: "good", failed: "bad"}[row.last_state] ?? "now", row.last_state ?? "unknown")},
-  ], freshness));
-  fill("t-index", table("Search indexes", "", [
+  ], freshness, "None yet: midime ingest brings one in."));
+  fill("t-index", table("Search indexes", state.corpus ? "of all corpora" : "", [
     {name: "instrument", show: (row) => row.instrument_type},
     {name: "kind", show: (row) => row.kind},
     {name: "vectors", kind: "n", show: (row) => format.count(row.vectors)},
@@ -160,13 +189,14 @@ function showLake({freshness, duplicates}) {
     {name: "recall at 10", kind: "n", show: (row) => format.percent(row.recall_at_10)},
     {name: "built", kind: "t", show: (row) => format.ago(row.built_at, page.made_at)},
     {name: "state", kind: "t", show: (row) => tag(row.fresh ? "good" : "warn", row.fresh ? "holds every pattern" : row.index_version ? "behind the lake" : "not built yet")},
-  ], page.index));
+  ], page.index, "None yet: midime nightly builds one when there are patterns."));
 }
 
 function chooseMeasure(distributions) {
   const measures = [...new Set(distributions.map((row) => row.measure))];
+  if (!measures.length) return "How it is distributed";
   const select = make("select", {id: "measure", "aria-label": "Measure"}, measures.map((name) => make("option", {value: name}, format.name(name))));
-  if (measures.length && !measures.includes(state.measure)) state.measure = measures[0];
+  if (!measures.includes(state.measure)) state.measure = measures[0];
   select.value = state.measure;
   select.addEventListener("change", () => { update({measure: select.value}); document.getElementById("measure").focus(); });
   return make("span", {}, "How ", select, " is distributed");
@@ -194,7 +224,7 @@ function show() {
   showStatus(rows);
   showFilters();
   showRunning();
-  showTotals();
+  showTotals(rows);
   showRuns(rows);
   showFailures(rows);
   showStages(rows);
@@ -233,8 +263,8 @@ async function keepFresh() {
   try {
     const answer = await fetch("panels.json", {headers: {"If-None-Match": `"${page.snapshot}-${page.made_at}"`}, cache: "no-store"});
     if (answer.status === 200) { page = read(await answer.json()); show(); }
-  } catch { /* the server is away: the page stays as it was and asks again */ }
-  setTimeout(keepFresh, 1000 * (page.running.length ? LIVE_S : 60));
+  } catch { showStatus(chosen()); /* the server is away: the page says so when that lasts, and asks again */ }
+  setTimeout(keepFresh, 1000 * (page.running.length ? LIVE_S : IDLE_S));
 }
 
 document.getElementById("corpus").addEventListener("change", (event) => update({corpus: event.target.value}));
@@ -249,4 +279,4 @@ addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidt
 setTheme(state.theme);
 show();
 document.documentElement.dataset.ready = "true";
-if (location.protocol.startsWith("http")) setTimeout(keepFresh, 1000 * LIVE_S);
+if (served) setTimeout(keepFresh, 1000 * LIVE_S);

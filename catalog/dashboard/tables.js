@@ -19,7 +19,7 @@ const format = {
     const step = bytes > 0 ? Math.min(4, Math.floor(Math.log10(bytes) / 3)) : 0;
     return `${(bytes / 1000 ** step).toFixed(step && bytes / 1000 ** step < 10 ? 1 : 0)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
   },
-  name: (column) => column.replaceAll("_", " ").replace(/ bpm$/, ""),
+  name: (column) => column.replaceAll("_", " ").replace(/ bpm$/, " (bpm)"),
 };
 
 /** Make an element; attributes are set as such, children are nodes or text. */
@@ -39,10 +39,11 @@ const tag = (kind, text) => make("span", {class: `tag ${kind}`}, text);
 
 /**
  * A table with a caption; it scrolls sideways where the screen is narrow.
+ * Without rows it says `none`.
  * columns: [{name, show: row => text or node, kind: "n" for numbers, "t" for short text, "w" for wide text}]
  */
-function table(caption, note, columns, rows) {
-  if (!rows.length) return make("p", {class: "empty"}, `${caption}: none.`);
+function table(caption, note, columns, rows, none = "None.") {
+  if (!rows.length) return make("figure", {}, make("figcaption", {}, caption), make("p", {class: "empty"}, none));
   const head = make("tr", {}, columns.map((column) => make("th", {scope: "col", class: column.kind}, column.name)));
   const body = rows.map((row) => make("tr", {}, columns.map((column) => make("td", {class: column.kind}, column.show(row) ?? "–"))));
   const small = note ? [" ", make("small", {}, note)] : [];
@@ -54,9 +55,9 @@ function table(caption, note, columns, rows) {
 }
 
 /** The first rows of a table, and the others behind a line that opens them. */
-function longTable(caption, note, columns, rows, first = 8) {
+function longTable(caption, note, columns, rows, first, none) {
   const rest = rows.slice(first);
-  if (!rest.length) return [table(caption, note, columns, rows)];
+  if (!rest.length) return [table(caption, note, columns, rows, none)];
   const more = make("details", {}, make("summary", {}, `${format.count(rest.length)} more`));
   more.addEventListener("toggle", () => more.childElementCount === 1 && more.append(table(`${caption}, continued`, "", columns, rest)));
   return [table(caption, note, columns, rows.slice(0, first)), more];

@@ -104,6 +104,21 @@ of_the_lake AS (
     WHERE last_commit_at < now() - INTERVAL 6 HOUR
     UNION ALL
     SELECT
+        'late run',
+        'alarm',
+        run_id,
+        corpus,
+        late_since,
+        printf(
+            'No %s run%s has started since %s, and they used to come every %.0f hours. Are the scheduler and a worker running?',
+            flow,
+            CASE WHEN corpus IS NULL THEN '' ELSE ' of ' || corpus END,
+            strftime(last_started_at, '%Y-%m-%d %H:%M UTC'),
+            usual_gap_h
+        )
+    FROM late_runs
+    UNION ALL
+    SELECT
         'stale index',
         'alarm',
         newest_nightly.run_id,

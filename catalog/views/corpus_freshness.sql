@@ -19,6 +19,9 @@ contents AS (
     FROM tracks
     GROUP BY corpus
 ),
+folded AS (
+    SELECT corpus, count(*) AS patterns FROM patterns GROUP BY corpus
+),
 places AS (
     SELECT corpus, count(*) AS files, sum(size_bytes)::BIGINT AS source_bytes FROM files GROUP BY corpus
 ),
@@ -31,11 +34,13 @@ SELECT
     coalesce(files_not_in, 0) AS files_not_in,
     coalesce(tracks, 0) AS tracks,
     coalesce(audio_h, 0) AS audio_h,
+    coalesce(patterns, 0) AS patterns,
     coalesce(source_bytes, 0) AS source_bytes,
     last_new_at,
     last_looked_at,
     last_state
 FROM looked
 FULL JOIN contents USING (corpus)
+FULL JOIN folded USING (corpus)
 FULL JOIN places USING (corpus)
 FULL JOIN faults USING (corpus)

@@ -76,11 +76,10 @@ def test_the_freshness_of_a_corpus(month):
     lake, base = month
     for row in ask(lake, "FROM corpus_freshness"):
         mine = {
-            name: [x for x in base[name] if x["corpus"] == row["corpus"]] for name in ("tracks", "files", "rejects")
+            name: [x for x in base[name] if x["corpus"] == row["corpus"]]
+            for name in ("tracks", "files", "rejects", "patterns")
         }
-        assert (row["tracks"], row["files"], row["files_not_in"]) == tuple(
-            len(mine[name]) for name in ("tracks", "files", "rejects")
-        )
+        assert (row["tracks"], row["files"], row["files_not_in"], row["patterns"]) == tuple(map(len, mine.values()))
         assert row["audio_h"] == pytest.approx(sum(track["duration_s"] for track in mine["tracks"]) / 3600)
         assert row["last_new_at"] == max(track["upload_date"] for track in mine["tracks"])
         assert row["source_bytes"] == sum(file["size_bytes"] for file in mine["files"])
@@ -273,6 +272,32 @@ def test_a_run_that_nobody_ended_is_called_silent(lake):
     assert len(ask(lake, "FROM running_ingests")) == 1
     write_nights(lake, [Night("loops", MORNING - timedelta(hours=2), files=5, faulty=0.0)])
     assert ask(lake, "FROM running_ingests") == ask(lake, "FROM alarms WHERE kind = 'silent run'") == []
+
+
+def test_a_nightly_that_stopped_coming_is_late(lake):
+    for days in range(9, 2, -1):
+        write_nightly(lake, MORNING - timedelta(days=days))
+    (row,) = ask(lake, "FROM late_runs")
+    assert (row["flow"], row["corpus"], row["usual_gap_h"]) == ("nightly", None, 24)
+    assert row["late_since"] == MORNING - timedelta(days=3) + timedelta(hours=36)
+    (alarm,) = ask(lake, "FROM alarms WHERE kind = 'late run' AND is_open")
+    assert "No nightly run has started since" in alarm["message"] and "every 24 hours" in alarm["message"]
+    write_nightly(lake, MORNING - timedelta(hours=1))
+    assert ask(lake, "FROM late_runs") == []
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "late"),
+    [
+        ((12, 11, 10, 9, 8, 5, 4), ["loops"]),  # on weekdays: the gap of a weekend is usual, four days are not
+        ((10, 9, 8, 7, 6, 3), []),
+        ((40, 39, 12, 11.9, 11.8, 4), []),  # whenever somebody thinks of it
+        ((60, 59, 58, 57, 56, 55), []),  # given up long ago
+    ],
+)
+def test_only_what_came_regularly_can_be_late(lake, days_ago, late):
+    write_nights(lake, [Night("loops", MORNING - timedelta(days=days), files=3) for days in days_ago])
+    assert [row["corpus"] for row in ask(lake, "FROM late_runs")] == late
 
 
 def test_counts_that_do_not_add_up_are_an_alarm(lake):

@@ -3,9 +3,13 @@
 Leaves pictures in tests/screenshots.
 """
 
+import os
 import re
 import shutil
-from datetime import UTC, datetime
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -151,6 +155,13 @@ def test_the_corpus_filters_everything(open_page, month_file, month_lake):
     (row,) = month_lake.query("FROM corpus_freshness WHERE corpus = 'loops'").to_pylist()
     shown = page.locator("#t-corpora tbody tr td").all_text_contents()
     assert shown[:2] == ["loops", str(row["tracks"])]
+    totals = page.locator("#totals b").all_text_contents()
+    assert totals[:2] + totals[3:5] == [
+        str(row["tracks"]),
+        f"{row['audio_h']:.1f}",
+        str(row["patterns"]),
+        str(row["files_not_in"]),
+    ]
     sums = month_lake.query(
         "SELECT reason, sum(files)::INT AS files FROM failures_by_reason WHERE corpus = 'loops'"
         " AND last_at > now() - INTERVAL 30 DAY GROUP BY reason"
@@ -197,12 +208,46 @@ def test_a_hostile_name_is_shown_and_not_run(open_page, lake, tmp_path):
     assert page.locator("img").count() == 0
 
 
-def test_a_lake_without_runs_is_a_page_that_says_so(open_page, lake, tmp_path):
+@pytest.mark.parametrize(("name", "viewport"), [("empty", DESKTOP), ("empty-phone", PHONE)])
+def test_a_lake_without_runs_says_how_to_begin_and_nothing_else(open_page, lake, tmp_path, name, viewport):
+    path = tmp_path / "dashboard.html"
+    path.write_text(build_page(read_panels(lake.connection), "new"), encoding="utf-8")
+    page = open_page(path.as_uri(), viewport)
+    keep(page, name)
+    assert page.locator("#status h1").text_content() == "Nothing has been ingested yet"
+    assert "midime ingest" in page.locator("#status code").first.text_content()
+    for panel in (*CHARTS, "t-runs", "t-failures", "t-files", "t-stages", "t-index", "t-corpora"):
+        assert len(page.locator(f"#{panel} .empty").text_content()) > 4, panel
+    assert page.locator("table").count() == page.locator("select:not(#corpus)").count() == 0
+
+
+def test_the_first_morning_has_readable_axes(open_page, lake, tmp_path):
+    write_nights(lake, [Night("loops", datetime.now(UTC) - timedelta(minutes=1), files=10, faulty=0.0)])
     path = tmp_path / "dashboard.html"
     path.write_text(build_page(read_panels(lake.connection), "new"), encoding="utf-8")
     page = open_page(path.as_uri())
-    assert page.locator("#status h1").text_content() == "All good"
-    assert page.locator("#c-files .empty").count() == 1
+    keep(page, "first-morning")
+    days = page.locator("#c-files svg [aria-label='x-axis tick label'] text").all_text_contents()
+    assert len(days) >= 7
+    assert page.locator("#c-speed svg [aria-label='x-axis tick label'] text").all_text_contents() == days
+
+
+def test_a_page_that_nobody_wrote_anew_says_so_first(open_page, lake, tmp_path):
+    write_nights(lake, [Night("loops", datetime.now(UTC), files=10, faulty=0.0)])
+    path = tmp_path / "dashboard.html"
+    panels = read_panels(lake.connection, now=datetime.now(UTC) - timedelta(days=3))
+    path.write_text(build_page(panels, "old"), encoding="utf-8")
+    page = open_page(path.as_uri())
+    assert page.locator("#status h1").text_content() == "1 thing is wrong"
+    assert "was written 3 days ago" in page.locator("#status > .alarms li").first.text_content()
+
+
+def test_an_alarm_leads_to_what_it_is_about(open_page, month_file):
+    page = open_page(month_file)
+    page.locator("#status .alarms a", has_text="drift").click()
+    assert page.evaluate("location.hash") == "#h-drift"
+    for target in page.locator("#status .alarms a").evaluate_all("links => links.map((link) => link.hash)"):
+        assert page.locator(target).count() == 1
 
 
 def test_a_served_page_follows_a_running_ingest(open_page, lake):
@@ -217,3 +262,23 @@ def test_a_served_page_follows_a_running_ingest(open_page, lake):
         with page.expect_response("**/panels.json"):
             page.clock.fast_forward(6_000)
         page.locator("#running", has_text="10 of 50 tracks").wait_for()
+
+
+@pytest.mark.end_to_end
+def test_a_served_page_follows_an_ingest_to_its_end(open_page, lake, write_track, tmp_path):
+    for place in range(6):
+        write_track(tmp_path / "loops" / f"{place}.wav", 0.2 + 0.1 * place)
+    settings = {"MIDIME_SHARD_FILES": "1", "MIDIME_STEMS": "none", "MIDIME_WORKERS": "1"}
+    command = [Path(sys.executable).with_name("midime"), "ingest", tmp_path / "loops", "--lake", lake.folder, "--json"]
+    with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL) as ingest:
+        while not lake.query("FROM running_ingests WHERE tracks_planned = 6").num_rows:
+            assert ingest.poll() is None
+            time.sleep(0.1)
+        with serve_page(lake.folder) as address:
+            page = open_page(address)
+            assert re.search(r"Ingesting loops – [0-5] of 6 tracks", page.locator("#running").text_content())
+            page.locator("#totals b", has_text="6").first.wait_for(timeout=120_000)
+            page.locator("#running").wait_for(state="hidden", timeout=120_000)
+            assert page.locator("#status h1").text_content() == "All good"
+            assert "6 new" in page.locator("#status p").text_content()
+    assert ingest.returncode == 0
