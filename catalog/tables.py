@@ -326,7 +326,12 @@ REJECTS = Table(
             "BOOLEAN",
             "True where the analysis or reading failed, false where the content is at fault.",
         ),
-        Field("attempts", "INTEGER", "How often it was tried."),
+        Field(
+            "limit_value",
+            "DOUBLE",
+            "The limit that kept it out, in seconds or in megabytes of memory; a higher one tries again.",
+        ),
+        Field("attempts", "INTEGER", "How often this content was tried."),
         RUN_ID,
         Field("rejected_at", "TIMESTAMPTZ", "When it was tried last."),
     ),

@@ -114,8 +114,9 @@ def commit_plan(lake: Lake, plan: Plan, run_id: str) -> Counts:
     """Write what needs no analysis: new places of known contents, and files that cannot be read."""
     with lake.transaction("plan", {"run_id": run_id}) as change:
         _write_files(change, [(file, track_id) for file, track_id in plan.duplicates], run_id)
+        change.delete("rejects", "uri", plan.mended)
         for file, fault in plan.faults:
-            _write_fault(change, [file], fault, None, run_id)
+            _write_fault(change, [file], fault, run_id)
     left_failed = sum(failed for _, failed in plan.left_alone)
     return Counts(
         unchanged=plan.unchanged,
@@ -172,7 +173,7 @@ def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: 
         _write_files(change, [(file, result.job.track_id) for result in done for file in result.job.files], run_id)
         for result in results:
             if result.fault:
-                _write_fault(change, result.job.files, result.fault, result.job.file_hash, run_id)
+                _write_fault(change, result.job.files, result.fault, run_id, result.job)
     return count_results(results)
 
 
@@ -241,28 +242,38 @@ def _write_files(change: Transaction, files: Sequence[tuple[FoundFile, str]], ru
 
 
 def _write_fault(
-    change: Transaction, files: Sequence[FoundFile], fault: Fault, file_hash: str | None, run_id: str
+    change: Transaction, files: Sequence[FoundFile], fault: Fault, run_id: str, job: TrackJob | None = None
 ) -> None:
+    """Write why files are not taken; without a job their content is not known."""
     uris = [file.uri for file in files]
-    attempts = dict(
-        change.connection.execute(
-            "SELECT uri, attempts FROM rejects WHERE uri IN (SELECT unnest(?::VARCHAR[]))", [uris]
+    tried = {
+        uri: (size_bytes, modified_at, attempts)
+        for uri, size_bytes, modified_at, attempts in change.connection.execute(
+            "SELECT uri, size_bytes, modified_at, attempts FROM rejects WHERE uri IN (SELECT unnest(?::VARCHAR[]))",
+            [uris],
         ).fetchall()
-    )
-    rows = [
-        {
-            "corpus": file.corpus,
-            "uri": file.uri,
-            "file_hash": file_hash,
-            "size_bytes": file.size_bytes,
-            "modified_at": file.modified_at,
-            "run_id": run_id,
-            "attempts": attempts.get(file.uri, 0) + 1,
-            "rejected_at": datetime.now(UTC),
-        }
-        | vars(fault)
-        for file in files
-    ]
+    }
+    rows = []
+    for file in files:
+        *before, attempts = tried.get(file.uri, (None, None, 0))
+        is_same = before == [file.size_bytes, file.modified_at]
+        rows.append(
+            {
+                "corpus": file.corpus,
+                "uri": file.uri,
+                "file_hash": job and job.file_hash,
+                "size_bytes": file.size_bytes,
+                "modified_at": file.modified_at,
+                "run_id": run_id,
+                "attempts": attempts + 1 if is_same else 1,
+                "rejected_at": datetime.now(UTC),
+            }
+            | vars(fault)
+        )
     change.upsert("rejects", REJECTS.make_rows(rows))
-    if file_hash:  # the place holds another content now
-        change.delete("files", "uri", uris)
+    if job or not fault.failed:  # the places may hold another content than the lake knows from there
+        others = change.values(
+            "SELECT uri FROM files WHERE uri IN (SELECT unnest(?::VARCHAR[])) AND track_id IS DISTINCT FROM ?::UUID",
+            [uris, job and job.track_id],
+        )
+        change.delete("files", "uri", others)

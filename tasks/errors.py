@@ -10,9 +10,15 @@ from catalog.errors import UnwritableLake
 
 
 class TrackError(Exception):
-    """A track that cannot be taken further; the message is one sentence for a person."""
+    """A track that cannot be taken further; the message is one sentence for a person.
+
+    Attributes:
+        reason: The word in `rejects`.
+        limit: The setting that kept the track out, as `TrackParams` names it: a higher one may let it in.
+    """
 
     reason: ClassVar[str] = "error"
+    limit: ClassVar[str | None] = None
 
 
 class RejectedInput(TrackError):
@@ -71,6 +77,7 @@ class LongSignal(RejectedInput):
     """More audio than the limit of the settings."""
 
     reason = "too_long"
+    limit = "max_duration_s"
 
 
 class BadSamples(RejectedInput):
@@ -105,6 +112,7 @@ class TrackTimeout(FailedTrack):
     """The track took longer than the limit of the settings."""
 
     reason = "timeout"
+    limit = "timeout_s"
 
 
 class WorkerCrashed(FailedTrack):
@@ -117,9 +125,13 @@ class OutOfMemory(FailedTrack):
     """The track needed more memory than the limit of the settings."""
 
     reason = "out_of_memory"
+    limit = "memory_mb"
 
 
 REASONS = tuple(
     sorted({kind.reason for parent in (RejectedInput, FailedTrack) for kind in (*parent.__subclasses__(), FailedTrack)})
 )
 """Every reason that `rejects` may give."""
+
+LIMITS = {kind.reason: kind.limit for kind in (LongSignal, TrackTimeout, OutOfMemory)}
+"""The setting that is too low for a track, by the reason that `rejects` gives."""

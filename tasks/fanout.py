@@ -16,7 +16,7 @@ from distributed.comm import CommClosedError
 
 from tasks.errors import TrackTimeout, WorkerCrashed
 from tasks.plan import Fault, TrackJob
-from tasks.track import TrackParams, TrackResult, analyse_track
+from tasks.track import TrackParams, TrackResult, analyse_track, stage_versions
 from tasks.worklog import collect_log
 
 FUTURES_PER_WORKER = 2
@@ -55,7 +55,7 @@ def fan_out(
         for job in suspects:
             started = time.monotonic()
             for _, result in _run(client, [job], params, 1, stop):
-                yield result or TrackResult(job, fault=_describe_death(time.monotonic() - started, params))
+                yield result or TrackResult(job, fault=describe_death(time.monotonic() - started, params))
 
 
 @contextmanager
@@ -143,9 +143,10 @@ def _take(ended: Queue, client: Client, stop: threading.Event) -> Future | None:
     return None
 
 
-def _describe_death(seconds: float, params: TrackParams) -> Fault:
+def describe_death(seconds: float, params: TrackParams) -> Fault:
+    """The fault of a track whose worker died after so many seconds with nothing else in hand."""
     if seconds >= params.timeout_s:
         error = TrackTimeout(f"The track took longer than {params.timeout_s:g} s and did not answer.")
     else:
         error = WorkerCrashed("The process that worked on the track died, twice.")
-    return Fault.of(error, "decode", "")
+    return Fault.of(error, "decode", stage_versions(params)["decode"], vars(params))

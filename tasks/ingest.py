@@ -32,7 +32,8 @@ def plan_files(
 ) -> Plan:
     """Find out what there is to do."""
     with Lake.open(lake, catalog) as opened:
-        return make_plan(sources, corpus, opened.connection, stage_versions(params), force, retry, accept_missing)
+        versions, limits = stage_versions(params), vars(params)
+        return make_plan(sources, corpus, opened.connection, versions, force, retry, accept_missing, limits)
 
 
 @task(name="commit plan", cache_policy=NO_CACHE)
@@ -80,7 +81,7 @@ def ingest_shard(
                 for result in fan_out(address, fresh, work.params, work.stop):
                     results.append(result)
                     for line in result.log:
-                        get_run_logger().log(line.level, f"{result.job.file.path}: {line.message}")
+                        get_run_logger().log(line.level, f"{result.job.file.uri}: {line.message}")
                     on_result(result)
             finally:
                 if results:  # also when the cluster is lost or the disk is full

@@ -3,13 +3,14 @@
 A file is known by its place, size and time; only a file that is not is hashed. A content is known by its hash.
 """
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import duckdb
 
@@ -17,12 +18,16 @@ from catalog.errors import ShrunkenSource
 from catalog.lake import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
-from tasks.errors import EmptyFile, FailedTrack, OutsideLink, TrackError, UnreadableFile
+from tasks.errors import LIMITS, EmptyFile, FailedTrack, LongSignal, OutsideLink, TrackError, UnreadableFile
 from tasks.stages import follow
 
 STAGE = "plan"
 VERSION = "plan-1"
 HASH_THREADS = 4
+MOST_BYTES_PER_S = 192_000 * 8 * 4  # eight channels of floats at 192 kHz
+LONGEST_CORPUS = 200  # bytes of its name, percent-encoded: it names folders in the lake
+MESSAGE_LIMIT = 500  # characters
+OUTSIDE = "The link leads out of the folder: ingest the folder that it leads to."
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,16 @@ class Fault:
     reason: str
     message: str
     failed: bool
+    limit_value: float | None = None
 
     @classmethod
-    def of(cls, error: TrackError, stage: str, stage_version: str) -> "Fault":
-        return cls(stage, stage_version, error.reason, str(error), isinstance(error, FailedTrack))
+    def of(
+        cls, error: TrackError, stage: str, stage_version: str, limits: Mapping[str, float | None] | None = None
+    ) -> "Fault":
+        """The fault that an error is; its message may quote names and contents of files, so it is made harmless."""
+        message = "".join(char if char.isprintable() else " " for char in str(error))[:MESSAGE_LIMIT]
+        limit = (limits or {}).get(error.limit)
+        return cls(stage, stage_version, error.reason, message, isinstance(error, FailedTrack), limit)
 
 
 @dataclass
@@ -112,6 +123,7 @@ class Plan:
         unchanged: How many files are in the lake as they are.
         faults: Files that cannot be read.
         left_alone: Files that were given up before and have not changed since, as (uri, failed).
+        mended: Folders that could not be listed before and can be now, as uris.
         ignored: How many files are no audio by their name.
         missing: Places in the lake, below the sources, where the file is gone.
     """
@@ -121,6 +133,7 @@ class Plan:
     unchanged: int = 0
     faults: list[tuple[FoundFile, Fault]] = field(default_factory=list)
     left_alone: list[tuple[str, bool]] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     ignored: int = 0
     missing: list[str] = field(default_factory=list)
 
@@ -138,28 +151,34 @@ def make_plan(
     force: str | None = None,
     retry: RetryParams = RetryParams(),
     accept_missing: bool = True,
+    limits: Mapping[str, float | None] | None = None,
 ) -> Plan:
     """Compare the sources with the lake.
 
     Args:
-        sources: Folders to walk and files to take; with `retry.only`, where its rejects lie, everywhere by default.
+        sources: Folders to walk and files to take, as paths or file URIs; with `retry.only`, where its rejects lie,
+            everywhere by default.
         corpus: The corpus that new files belong to; by default the name of the source's folder.
         lake: The lake, or None when there is none yet.
         stages: The stage versions that a track must have.
         force: A stage to run again for every track, or "all".
         retry: When a failed file is tried again.
         accept_missing: Go on when a source holds under half of the files that the lake knows from it.
+        limits: What a track may take, as `TrackParams` names it: a file that a lower limit kept out is tried again.
 
     Raises:
         FileNotFoundError: A source that does not exist.
         ShrunkenSource: A source holds under half of its files, and that is not accepted.
     """
-    known = _Known.read(lake, stages, force, retry)
+    limits = limits or {}
+    sources = [_to_path(source) for source in sources]
+    known = _Known.read(lake, stages, force, retry, limits)
     plan = Plan()
     if retry.only is None:
         found, plan.ignored = walk_sources(sources, corpus)
         uris = {file.uri for file in found}
         plan.missing = known.missing(sources, uris)
+        plan.mended = known.mended(sources, uris)
         if not accept_missing:
             known.refuse_shrunken(sources, uris)
     else:
@@ -172,6 +191,9 @@ def make_plan(
             plan.unchanged += 1
         elif (failed := known.gave_up(file)) is not None:
             plan.left_alone.append((file.uri, failed))
+        elif file.size_bytes > MOST_BYTES_PER_S * (longest_s := limits.get("max_duration_s") or float("inf")):
+            error = LongSignal(f"The file is larger than {longest_s / 3600:g} hours of audio, the limit, can be.")
+            plan.faults.append((file, Fault.of(error, STAGE, VERSION)))
         else:
             fresh.append(file)
     jobs: dict[str, TrackJob] = {}
@@ -194,7 +216,7 @@ def walk_sources(sources: Iterable[str | Path], corpus: str | None = None) -> tu
     """Find the audio files below the sources, in the order of their paths, and count what is no audio by its name.
 
     Folders behind links are not followed, so a walk always ends; a link to a file is taken where that lies below the
-    source. A file is taken once.
+    source. What cannot be entered is in the list with its fault. A file is taken once.
 
     Raises:
         FileNotFoundError: A source that does not exist.
@@ -205,22 +227,55 @@ def walk_sources(sources: Iterable[str | Path], corpus: str | None = None) -> tu
         top = os.path.abspath(source)
         if not os.path.exists(top):
             raise FileNotFoundError(f"There is no file or folder {source}.")
-        name = corpus or os.path.basename(top if os.path.isdir(top) else os.path.dirname(top))
-        for path in _walk(top):
-            if path == top or is_candidate(Path(path)):
+        name = name_corpus(corpus or os.path.basename(top if os.path.isdir(top) else os.path.dirname(top)))
+        for path, fault in _walk(top):
+            if fault:
+                found.setdefault(path, FoundFile(path, name, fault=fault))
+            elif path == top or is_candidate(Path(path)):
                 found.setdefault(path, _look_at(path, name, None if path == top else top))
             else:
                 ignored += 1
     return [found[path] for path in sorted(found)], ignored
 
 
-def _walk(top: str) -> Iterator[str]:
+def name_corpus(name: str) -> str:
+    """The name as text that can name a folder in the lake: bytes that are none are spelt out, a long end is a hash."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if len(quote(text, safe="")) <= LONGEST_CORPUS:
+        return text
+    ending = f"~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    while len(quote(text + ending, safe="")) > LONGEST_CORPUS:
+        text = text[:-1]
+    return text + ending
+
+
+def _walk(top: str) -> Iterator[tuple[str, TrackError | None]]:
+    """Every file below a folder; and every folder that is not entered although it may hold files, with the reason."""
     if not os.path.isdir(top):
-        yield top
+        yield top, None
         return
-    for folder, _, names in os.walk(top, followlinks=False):
-        for name in names:
-            yield os.path.join(folder, name)
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except FileNotFoundError:  # it has gone since its parent was listed
+            continue
+        except OSError as error:
+            yield folder, UnreadableFile(f"The folder cannot be listed: {error.strerror}.")
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif not os.path.isdir(entry.path):
+                yield entry.path, None
+            elif _leads_out(entry.path, top):
+                yield entry.path, OutsideLink(OUTSIDE)
+
+
+def _leads_out(path: str, top: str) -> bool:
+    return not Path(path).resolve().is_relative_to(Path(top).resolve())
 
 
 def _look_at(path: str, corpus: str, top: str | None = None) -> FoundFile:
@@ -235,8 +290,8 @@ def _look_at(path: str, corpus: str, top: str | None = None) -> FoundFile:
         fault = UnreadableFile("The file is not a regular file.")
     elif status.st_size == 0:
         fault = EmptyFile("The file is empty.")
-    elif top and os.path.islink(path) and not Path(path).resolve().is_relative_to(Path(top).resolve()):
-        fault = OutsideLink("The link leads out of the folder: ingest the folder that it leads to.")
+    elif top and os.path.islink(path) and _leads_out(path, top):
+        fault = OutsideLink(OUTSIDE)
     return FoundFile(path, corpus, status.st_size, modified_at, fault)
 
 
@@ -257,11 +312,13 @@ class _Known:
 
     Attributes:
         files: By place: corpus, size, time and track.
-        rejects: By place: corpus, size, time, stage, its version, reason, whether it had failed, and attempts.
+        rejects: By place: corpus, size, time, stage, its version, reason, whether it had failed, attempts, and the
+            limit that kept it out.
         corpora: By track.
         due: By track, the stages that have to run again.
         stems: By track that is due.
         stages: The versions that a track must have.
+        limits: What a track may take.
     """
 
     files: dict[str, tuple[str, int, datetime, str]] = field(default_factory=dict)
@@ -272,13 +329,19 @@ class _Known:
     stages: dict[str, str] = field(default_factory=dict)
     force: bool = False
     retry: RetryParams = RetryParams()
+    limits: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def read(
-        cls, lake: duckdb.DuckDBPyConnection | None, stages: dict[str, str], force: str | None, retry: RetryParams
+        cls,
+        lake: duckdb.DuckDBPyConnection | None,
+        stages: dict[str, str],
+        force: str | None,
+        retry: RetryParams,
+        limits: Mapping[str, float | None],
     ) -> "_Known":
         if lake is None:
-            return cls(stages=stages, force=bool(force), retry=retry)
+            return cls(stages=stages, force=bool(force), retry=retry, limits=limits)
         corpora = dict(lake.execute("SELECT track_id::VARCHAR, corpus FROM tracks").fetchall())
         forced = set(stages) if force == "all" else {force} if force else set()
         changed = {track: forced for track in corpora} if forced else {}
@@ -302,7 +365,9 @@ class _Known:
         return cls(
             files=_by_uri(lake, "files", "corpus, size_bytes, modified_at, track_id::VARCHAR"),
             rejects=_by_uri(
-                lake, "rejects", "corpus, size_bytes, modified_at, stage, stage_version, reason, failed, attempts"
+                lake,
+                "rejects",
+                "corpus, size_bytes, modified_at, stage, stage_version, reason, failed, attempts, limit_value",
             ),
             corpora=corpora,
             due={track: follow(changes) & set(stages) for track, changes in changed.items()},
@@ -310,6 +375,7 @@ class _Known:
             stages=stages,
             force=bool(force),
             retry=retry,
+            limits=limits,
         )
 
     def is_current(self, track_id: str) -> bool:
@@ -325,8 +391,10 @@ class _Known:
         """None where it is to be tried; else whether the analysis had failed, rather than the file being at fault."""
         if self.force or self.retry.only or file.uri not in self.rejects:
             return None
-        _, size, modified_at, stage, version, reason, failed, attempts = self.rejects[file.uri]
+        _, size, modified_at, stage, version, reason, failed, attempts, limit = self.rejects[file.uri]
         if (size, modified_at) != (file.size_bytes, file.modified_at) or self.stages.get(stage, version) != version:
+            return None
+        if limit is not None and (self.limits.get(LIMITS[reason]) or float("inf")) > limit:
             return None
         if failed and (attempts < self.retry.max_attempts or reason == UnreadableFile.reason):
             return None
@@ -348,13 +416,20 @@ class _Known:
         is_below = _below(sources)
         return [
             _look_at(_path_of(uri), corpus)
-            for uri, (corpus, *_, reason, _, _) in sorted(self.rejects.items())
+            for uri, (corpus, _, _, _, _, reason, *_) in sorted(self.rejects.items())
             if self.retry.only in ("all", reason) and (not sources or is_below(uri))
         ]
 
     def missing(self, sources: Sequence[str | Path], found: set[str]) -> list[str]:
         """The places below the sources where the file is gone."""
         return sorted(filter(_below(sources), self.files.keys() - found))
+
+    def mended(self, sources: Sequence[str | Path], found: set[str]) -> list[str]:
+        """The folders below the sources that once could not be listed, and now were."""
+        is_below = _below(sources)
+        return sorted(
+            uri for uri in self.rejects if uri not in found and is_below(uri) and os.path.isdir(_path_of(uri))
+        )
 
     def refuse_shrunken(self, sources: Sequence[str | Path], found: set[str]) -> None:
         for source in sources:
@@ -375,6 +450,11 @@ def _by_uri(lake: duckdb.DuckDBPyConnection, table: str, columns: str) -> dict[s
 def _below(sources: Sequence[str | Path]) -> Callable[[str], bool]:
     tops = tuple(f"{Path(os.path.abspath(source)).as_uri().rstrip('/')}/" for source in sources)
     return lambda uri: f"{uri}/".startswith(tops)
+
+
+def _to_path(source: str | Path) -> str | Path:
+    """A source may be given as a URI: a path whose bytes are no text cannot be written otherwise."""
+    return _path_of(source) if str(source).startswith("file://") else source
 
 
 def _path_of(uri: str) -> str:

@@ -151,7 +151,7 @@ def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
         logging.getLogger(__name__).exception("Stage %s failed.", watch.stage)
         fault = StageFailed(f"{type(error).__name__} in stage {watch.stage}: {error}")
     versions = stage_versions(params)
-    return TrackResult(job, fault=Fault.of(fault, watch.stage, versions.get(watch.stage, "")))
+    return TrackResult(job, fault=Fault.of(fault, watch.stage, versions.get(watch.stage, ""), vars(params)))
 
 
 def analyse_file(

@@ -63,6 +63,11 @@ def bad_settings() -> Iterator[None]:
         refuse(f"The setting {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}.")
 
 
+def write_path(path: Path) -> str:
+    """A path as text; as a URI where its bytes are no text, which no log and no table could hold."""
+    return path.as_posix() if path.as_posix().isprintable() else path.absolute().as_uri()
+
+
 def open_reader(settings, snapshot: int | None = None):
     from catalog.lake import connect
 

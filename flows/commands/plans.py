@@ -55,8 +55,10 @@ def print_plan(settings, sources: list[Path], corpus: str | None, force: str | N
         connection = open_reader(settings)
     except LakeNotFound:
         connection = None
-    versions = stage_versions(settings.track_params())
-    made = make_plan(sources, corpus, connection, versions, force, settings.retry_params())
+    params = settings.track_params()
+    versions = stage_versions(params)
+    retry = settings.retry_params()
+    made = make_plan(sources, corpus, connection, versions, force, retry, limits=vars(params))
     work = estimate_work(made.jobs, connection, list(versions))
     known = [stage.hours for stage in work if stage.hours is not None]
     hours = sum(known) / settings.workers if len(known) == len(work) else None

@@ -21,6 +21,7 @@ from flows.commands.console import (
     print_rows,
     read_settings,
     refuse,
+    write_path,
 )
 from flows.commands.plans import check_sources, print_plan
 
@@ -56,11 +57,12 @@ def ingest(
         return
     _check_cluster(settings)
     from flows.ingest import ingest as ingest_flow
+    from tasks.plan import name_corpus
 
     summary = _run_flow(
         ingest_flow,
-        sources=[str(source) for source in sources],
-        corpus=corpus,
+        sources=[write_path(source) for source in sources],
+        corpus=corpus and name_corpus(corpus),
         lake=str(settings.lake),
         stems=settings.stems,
         workers=workers,
@@ -97,7 +99,7 @@ def retry(
     summary = _run_flow(
         retry_flow,
         reason=reason,
-        sources=[str(source) for source in sources or []],
+        sources=[write_path(source) for source in sources or []],
         lake=str(settings.lake),
         stems=settings.stems,
         show_bar=notes.is_terminal and not as_json,

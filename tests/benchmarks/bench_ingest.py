@@ -1,6 +1,6 @@
-"""What an ingest costs beside the music: planning known files, handing out tracks, committing; and a stage run again.
+"""What an ingest costs beside the music: planning, handing out, committing, a stage run again, a worker's memory.
 
-Run as a script with the number of known files (100,000 by default).
+Run as a script with the number of known files (100,000 by default) and of tracks for one worker (1,000).
 """
 
 import os
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import dask
 import numpy as np
+import psutil
 import soundfile
 from distributed import LocalCluster
 
@@ -28,15 +29,18 @@ HANDED_OUT = 2_000
 COMMITTED = 500
 RATE_HZ = 44_100
 MUSIC_S = 120
+TRACKS_OF_A_WORKER = 1_000
+LOOKS_AT_MEMORY = (10, 50, 100, 200, 500, 1_000)
 
 
-def run(known_files: int = KNOWN_FILES) -> dict:
-    """Measure all four; a ratio where there is something to compare with."""
+def run(known_files: int = KNOWN_FILES, tracks: int = TRACKS_OF_A_WORKER) -> dict:
+    """Measure all; a ratio where there is something to compare with."""
     with TemporaryDirectory() as scratch:
         return {
             "planning": measure_planning(Path(scratch) / "planning", known_files),
             "orchestration": measure_orchestration(Path(scratch) / "orchestration"),
             "stage_again": measure_stage_again(Path(scratch) / "again"),
+            "memory": measure_memory(Path(scratch) / "memory", tracks),
         }
 
 
@@ -116,11 +120,30 @@ def measure_stage_again(top: Path) -> dict:
     return {"audio_s": MUSIC_S, "times_faster": round(whole / again, 2)}
 
 
-def write_music(path: Path, duration_s: int) -> Path:
+def measure_memory(top: Path, tracks: int, stems: int = 4) -> dict[int, int]:
+    """Resident megabytes of a worker after so many tracks of one to three seconds, each another one."""
+    for index in range(tracks):
+        write_music(top / "corpus" / f"{index:04d}.wav", 1 + index % 3, seed=index)
+    params = TrackParams(lake=str(top / "lake"), stems=stems)
+    jobs = make_plan([top / "corpus"], "c", None, {}).jobs
+    curve = {}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+    ):
+        worker = psutil.Process(cluster.workers[0].pid)
+        for count, result in enumerate(fan_out(cluster.scheduler_address, jobs, params), 1):
+            assert result.analysis, result.fault
+            if count in LOOKS_AT_MEMORY:
+                curve[count] = worker.memory_info().rss >> 20
+    return curve
+
+
+def write_music(path: Path, duration_s: int, seed: int = 1) -> Path:
     """Hits over a chord."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time_s = np.arange(duration_s * RATE_HZ) / RATE_HZ
-    hits = np.exp(-(time_s % 0.5) * 30) * np.random.default_rng(1).standard_normal(len(time_s))
+    hits = np.exp(-(time_s % 0.5) * 30) * np.random.default_rng(seed).standard_normal(len(time_s))
     wave = 0.2 * hits + 0.1 * np.sin(2 * np.pi * 220 * time_s) + 0.1 * np.sin(2 * np.pi * 330 * time_s)
     soundfile.write(path, np.stack([wave, wave], axis=1), RATE_HZ)
     return path

@@ -38,7 +38,10 @@ RULES = {
     """,
     "a track that lies in the lake twice": "SELECT track_id FROM tracks GROUP BY ALL HAVING count(*) > 1",
     "a content that lies in the lake twice": "SELECT file_hash FROM tracks GROUP BY ALL HAVING count(*) > 1",
-    "a file that is both taken and rejected": "SELECT uri FROM files SEMI JOIN rejects USING (uri)",
+    "a file that is taken with one content and rejected with another": """
+        SELECT uri FROM files JOIN tracks USING (track_id) JOIN rejects USING (uri)
+        WHERE rejects.file_hash <> tracks.file_hash
+    """,
     "an onset that was written twice": """
         SELECT track_id FROM onsets GROUP BY track_id, stem, time_s HAVING count(*) > 1
     """,

@@ -1,11 +1,15 @@
 """Committing: counts add up, and a track that is analysed again is there once."""
 
+from dataclasses import replace
+
 import pytest
 
 from catalog.tables import make_id
-from tasks.commit import Counts, Owner, Run, commit_shard
-from tasks.plan import make_plan
-from tasks.track import TrackParams, analyse_track
+from tasks.commit import Counts, Owner, Run, commit_plan, commit_shard
+from tasks.errors import StageFailed, UnreadableFile
+from tasks.plan import Fault, Plan, make_plan
+from tasks.track import TrackParams, TrackResult, analyse_track
+from tests.faults.rules import find_broken_rules
 
 RUN_ID = make_id("run", "test")
 PARAMS = TrackParams(stems=0)
@@ -56,3 +60,44 @@ def test_a_run_says_how_it_ended(lake):
     run.end("completed").write(lake, Counts(new=1, audio_s=2.0))
     (row,) = lake.query("SELECT state, files_seen, ended_at >= started_at AS ended FROM runs").to_pylist()
     assert row == {"state": "completed", "files_seen": 1, "ended": True}
+
+
+def failed(result) -> TrackResult:
+    return TrackResult(result.job, fault=Fault.of(StageFailed("It fell over."), "beats", "v2"))
+
+
+def places(lake) -> tuple[int, int]:
+    """Files that are taken, and that are rejects."""
+    return tuple(lake.query(f"SELECT count(*) AS n FROM {name}").to_pylist()[0]["n"] for name in ("files", "rejects"))
+
+
+def test_a_track_that_fails_when_it_is_run_again_keeps_its_rows_and_places(lake, result):
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner())
+    commit_shard(lake, "c/000", [failed(result)], RUN_ID, Owner())
+    assert places(lake) == (2, 2)
+    assert find_broken_rules(lake.connection) == []
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner())
+    assert places(lake) == (2, 0)
+
+
+def test_a_place_that_holds_another_content_which_fails_is_no_place_of_the_first(lake, result):
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner())
+    other = replace(result, job=replace(result.job, file_hash="other", track_id=make_id("track", "other")))
+    commit_shard(lake, "c/000", [failed(other)], RUN_ID, Owner())
+    assert places(lake) == (0, 2)
+    assert lake.verify() == []
+
+
+def test_a_place_that_cannot_be_read_just_now_stays(lake, result):
+    commit_shard(lake, "c/000", [result], RUN_ID, Owner())
+    fault = Fault.of(UnreadableFile("The file cannot be read: Input/output error."), "plan", "v1")
+    commit_plan(lake, Plan(faults=[(result.job.file, fault)]), RUN_ID)
+    assert places(lake) == (2, 1)
+    assert find_broken_rules(lake.connection) == []
+
+
+def test_a_message_with_odd_bytes_and_control_characters_is_text(lake, result):
+    error = StageFailed(f"Cannot open '/music/{chr(0xDCFF)}\x1b[2J\x00.mp3'")
+    commit_shard(lake, "c/000", [TrackResult(result.job, fault=Fault.of(error, "beats", "v1"))], RUN_ID, Owner())
+    (message,) = set(lake.query("SELECT message FROM rejects")["message"].to_pylist())
+    assert message == "Cannot open '/music/  [2J .mp3'"
