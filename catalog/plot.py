@@ -3,17 +3,23 @@
 from pathlib import Path
 
 import duckdb
+import numpy as np
 
 from catalog.errors import UnknownId
 
 LANES = ("kick", "snare", "hihat")
-COLOURS = {"kick": "#b5402c", "snare": "#2c6fb5", "hihat": "#3d8b57"}
+COLOURS = {"kick": "#b5402c", "snare": "#2c6fb5", "hihat": "#3d8b57", "bass": "#7a5c99"}
+BASS_LANE = -1  # below the drums
+BASS_RANGE = (28, 52)  # MIDI notes from the bottom of its lane to the top
+DIGITS = "0123456789ab"  # of a bass line in words: semitones above its main note
 SECTION_COLOURS = ("#e9e4d8", "#d8e3e9")
 EXCERPT_S = 16.0
 
 
 def plot_patterns(connection: duckdb.DuckDBPyConnection, pattern_ids: list[str], output: Path) -> None:
     """Draw the grids of patterns side by side: a square for each step, the darker the louder.
+
+    Drums have a row each; a bass has one for every semitone above its main note.
 
     Args:
         connection: The lake.
@@ -28,42 +34,55 @@ def plot_patterns(connection: duckdb.DuckDBPyConnection, pattern_ids: list[str],
     figure = Figure(figsize=(0.8 + 5.2 * len(pattern_ids), 2.4), layout="constrained")
     for axes, pattern_id in zip(figure.subplots(1, len(pattern_ids), squeeze=False)[0], pattern_ids, strict=True):
         row = connection.execute(
-            "SELECT bars, steps_per_bar, steps, coalesce(title, 'untitled'), patterns.tempo_bpm,"
+            "SELECT instrument_type, groove, steps_per_bar, steps, coalesce(title, 'untitled'), patterns.tempo_bpm,"
             " patterns.time_signature, section_label FROM patterns JOIN tracks USING (track_id)"
             " LEFT JOIN sections USING (section_id) WHERE pattern_id = ?",
             [pattern_id],
         ).fetchone()
         if row is None:
             raise UnknownId(f"The lake holds no pattern {pattern_id}.")
-        bars, steps_per_bar, steps, *facts = row
-        title, tempo_bpm, time_signature, label = facts
+        instrument, groove, steps_per_bar, steps, title, tempo_bpm, time_signature, label = row
         told = [title, label, f"{tempo_bpm:.1f} bpm" if tempo_bpm else None, time_signature]
         axes.set_title(" · ".join(fact for fact in told if fact), fontsize=9)
-        _draw_grid(axes, steps, bars, steps_per_bar)
+        grid = _read_line(groove, steps) if instrument == "bass" else np.reshape(steps, (len(LANES), -1))
+        _draw_grid(axes, grid, instrument, steps_per_bar)
     figure.savefig(output, dpi=110)
 
 
-def _draw_grid(axes, steps: list[float], bars: int, steps_per_bar: int) -> None:
-    width = bars * steps_per_bar
-    for lane, instrument in enumerate(LANES):
-        for step in range(width):
-            velocity = steps[lane * width + step]
+def _read_line(groove: str, steps: list[float]) -> np.ndarray:
+    """The velocities of a bass line, a row for each semitone above its main note, (12, steps)."""
+    words = groove.partition("=")[2]
+    grid = np.zeros((len(DIGITS), len(steps)))
+    for step, velocity in enumerate(steps):
+        if velocity > 0:
+            grid[DIGITS.index(words[step % len(words)]), step] = velocity
+    return grid
+
+
+def _draw_grid(axes, grid: np.ndarray, instrument: str, steps_per_bar: int) -> None:
+    rows = [str(semitones) for semitones in range(len(grid))] if instrument == "bass" else LANES
+    width = grid.shape[1]
+    for lane, name in enumerate(rows):
+        for step, velocity in enumerate(grid[lane]):
             axes.bar(step, 0.84, 0.84, lane - 0.42, color="#f1efea", linewidth=0)
-            axes.bar(step, 0.84, 0.84, lane - 0.42, color=COLOURS[instrument], alpha=min(1.0, velocity), linewidth=0)
-    for bar in range(1, bars):
+            colour = COLOURS.get(name, COLOURS["bass"])
+            axes.bar(step, 0.84, 0.84, lane - 0.42, color=colour, alpha=min(1.0, float(velocity)), linewidth=0)
+    for bar in range(1, width // steps_per_bar):
         axes.axvline(bar * steps_per_bar - 0.5, color="#444444", linewidth=1)
     beat_steps = 4 if steps_per_bar % 4 == 0 else 2
     axes.set_xticks(
         range(0, width, beat_steps), [1 + step % steps_per_bar // beat_steps for step in range(0, width, beat_steps)]
     )
-    axes.set_yticks(range(len(LANES)), LANES)
-    axes.set(xlim=(-0.6, width - 0.4), ylim=(-0.6, len(LANES) - 0.4), xlabel="beat")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlim=(-0.6, width - 0.4), ylim=(-0.6, len(rows) - 0.4), xlabel="beat")
+    if instrument == "bass":
+        axes.set_ylabel("semitones")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
 
 
 def plot_track(connection: duckdb.DuckDBPyConnection, track_id: str, output: Path) -> None:
-    """Draw a track: its sections and hits from end to end, and below a few bars of it with their bar lines.
+    """Draw a track: its sections, hits and bass from end to end, and below a few bars of it with their bar lines.
 
     Args:
         connection: The lake.
@@ -104,7 +123,7 @@ def _draw_sections(connection: duckdb.DuckDBPyConnection, track_id: str, axes) -
     for index, (start_s, end_s, label) in enumerate(rows):
         axes.axvspan(start_s, end_s, color=SECTION_COLOURS[index % 2], linewidth=0)
         axes.text((start_s + end_s) / 2, len(LANES) - 0.35, label, ha="center", va="bottom", fontsize=8)
-    axes.set_ylim(-0.6, len(LANES) + 0.1)
+    axes.set_ylim(BASS_LANE - 0.6, len(LANES) + 0.1)
 
 
 def _draw_bars(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float) -> None:
@@ -117,7 +136,21 @@ def _draw_bars(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start
         axes.axvline(time_s, color="#444444" if downbeat else "#cccccc", linewidth=1.2 if downbeat else 0.7, zorder=0)
 
 
+def _draw_bass(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float, end_s: float) -> None:
+    """The notes of the bass as lines of their lengths, the higher the higher."""
+    rows = connection.execute(
+        "SELECT time_s, time_s + duration_s, midi_note FROM notes"
+        " WHERE track_id = ? AND instrument_type = 'bass' AND time_s BETWEEN ? AND ?",
+        [track_id, start_s, end_s],
+    ).fetchall()
+    low, high = BASS_RANGE
+    for first_s, last_s, note in rows:
+        height = BASS_LANE - 0.4 + 0.8 * min(max((note - low) / (high - low), 0), 1)
+        axes.plot([first_s, last_s], [height, height], color=COLOURS["bass"], linewidth=1.6, solid_capstyle="butt")
+
+
 def _draw_hits(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float, end_s: float) -> None:
+    _draw_bass(connection, track_id, axes, start_s, end_s)
     for lane, instrument in enumerate(LANES):
         rows = connection.execute(
             "SELECT time_s, velocity, confidence FROM notes"
@@ -135,7 +168,7 @@ def _draw_hits(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start
                 linewidths=0,
             )
     axes.set_xlim(start_s, end_s)
-    axes.set_yticks(range(len(LANES)), LANES)
+    axes.set_yticks(range(BASS_LANE, len(LANES)), ["bass", *LANES])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False, labelsize=8)
 

@@ -19,7 +19,11 @@ from catalog.index import DIMENSIONS, GrooveIndex, find_index, is_fresh, open_in
 
 EXACT_BELOW = 10_000
 SPARE = 4  # results that an index gives beyond those that are wanted: equals are put in order afterwards
-INSTRUMENTS = ("kick", "snare", "hihat")  # the rows of a rhythm vector
+PARTS = {
+    "drums": {"kick": slice(0, 32), "snare": slice(32, 64), "hihat": slice(64, 96)},
+    "bass": {"rhythm": slice(0, 32), "pitch": slice(32, 96)},
+}
+"""What the numbers of an instrument's vectors are about."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SimilarSection:
     Attributes:
         similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
         shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.
-        why: The part of each instrument in the score; the parts add up to it.
+        why: The part of each drum in the score, or of a bass's rhythm and pitch; the parts add up to it.
     """
 
     song_id: str
@@ -145,7 +149,7 @@ def search_patterns(
         folder: The lake's folder, where the index lies.
         pattern_id: The pattern; sections of its own track are left out.
         vector: (DIMENSIONS,), instead of a pattern.
-        instrument: Whose patterns.
+        instrument: Whose patterns: drums or bass. That of the pattern, where one is given.
         min_similarity: Least cosine.
         limit: Most sections in the answer.
         tempo: Lowest and highest tempo in bpm; the others are explained at `Filters`.
@@ -159,7 +163,7 @@ def search_patterns(
         BadQuery: Neither or both of pattern and vector, or a vector or filter that makes no sense.
     """
     filters = Filters(tempo, genres, key, time_signature, corpus, user_id)
-    _check_query(pattern_id, vector, min_similarity, limit, filters)
+    _check_query(pattern_id, vector, instrument, min_similarity, limit, filters)
     own_track = None
     if pattern_id is not None:
         vector, own_track, instrument = _fetch_pattern(connection, pattern_id, user_id)
@@ -180,7 +184,7 @@ def search_patterns(
         within = wanted if nearest is None else wanted.within(nearest)
     if regime == "exact":
         (candidates,) = connection.execute(f"SELECT count(*) {wanted.sql}", wanted.arguments).fetchone()
-    hits = _rank(connection, query, min_similarity, limit, within)
+    hits = _rank(connection, query, min_similarity, limit, within, PARTS[instrument])
 
     info = {
         "pattern_id": pattern_id,
@@ -220,10 +224,17 @@ class _Wanted:
 
 
 def _check_query(
-    pattern_id: str | None, vector: Sequence[float] | None, min_similarity: float, limit: int, filters: Filters
+    pattern_id: str | None,
+    vector: Sequence[float] | None,
+    instrument: str,
+    min_similarity: float,
+    limit: int,
+    filters: Filters,
 ) -> None:
     if (pattern_id is None) == (vector is None):
         raise BadQuery("Search by a pattern or by a vector, not by both or neither.")
+    if instrument not in PARTS:
+        raise BadQuery(f"There are patterns of {' and '.join(PARTS)}, not of {instrument}.")
     if not -1 <= min_similarity <= 1:
         raise BadQuery(f"The least similarity is a cosine from -1 to 1, not {min_similarity}.")
     if limit < 1:
@@ -335,7 +346,12 @@ def _register(connection: duckdb.DuckDBPyConnection, index: GrooveIndex) -> str:
 
 
 def _rank(
-    connection: duckdb.DuckDBPyConnection, query: np.ndarray, min_similarity: float, limit: int, wanted: _Wanted
+    connection: duckdb.DuckDBPyConnection,
+    query: np.ndarray,
+    min_similarity: float,
+    limit: int,
+    wanted: _Wanted,
+    parts: dict[str, slice],
 ) -> list[tuple[str, SimilarSection]]:
     """The sections in the order of their exact similarity, each with its song."""
     shifted = shift_beats(query[None, :])[0]
@@ -370,16 +386,16 @@ def _rank(
     ).fetchall()
     hits = []
     for song, section, label, score, vector, *rest in rows:
-        shift, why = _explain(shifted, np.array(vector, np.float32))
+        shift, why = _explain(shifted, np.array(vector, np.float32), parts)
         hits.append((song, SimilarSection(section, label, score, shift, why, *rest)))
     return hits
 
 
-def _explain(shifted: np.ndarray, vector: np.ndarray) -> tuple[int, dict[str, float]]:
-    """The shift at which a vector is most alike, and the part of each instrument in the cosine there."""
+def _explain(shifted: np.ndarray, vector: np.ndarray, parts: dict[str, slice]) -> tuple[int, dict[str, float]]:
+    """The shift at which a vector is most alike, and what each part of it adds to the cosine there."""
     beats = int((shifted @ vector).argmax())
-    parts = (shifted[beats] * vector).reshape(len(INSTRUMENTS), -1).sum(axis=1) / np.linalg.norm(vector)
-    return beats, {name: round(float(part), 4) for name, part in zip(INSTRUMENTS, parts, strict=True)}
+    product = shifted[beats] * vector / np.linalg.norm(vector)
+    return beats, {name: round(float(product[part].sum()), 4) for name, part in parts.items()}
 
 
 def _group(hits: Sequence[tuple[str, SimilarSection]]) -> tuple[SimilarSong, ...]:

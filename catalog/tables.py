@@ -169,21 +169,32 @@ PATTERNS = Table(
         Field("pattern_id", "UUID", "The pattern: made from its section and instrument."),
         Field("section_id", "UUID", "The section it was folded from."),
         TRACK_ID,
-        Field("instrument_type", "VARCHAR", "drums."),
+        Field("instrument_type", "VARCHAR", "drums or bass."),
         Field("bars", "UTINYINT", "Bars of the folded pattern."),
         Field("steps_per_bar", "UTINYINT", "Steps a bar is divided into: 16 in 4/4."),
-        Field("steps", "FLOAT[]", "Velocity of each step from 0 to 1: kick's bars, then snare's, then hihat's."),
+        Field(
+            "steps", "FLOAT[]", "Velocity of each step from 0 to 1; of drums kick's bars, then snare's, then hihat's."
+        ),
         Field(
             "groove",
             "VARCHAR",
-            "The steps in words, x for a hit: equal grooves have equal words. midime search takes them.",
+            "The steps in words, x for a drum, a digit for a bass note (its semitones above the main note): equal "
+            "patterns have equal words. midime search takes them.",
         ),
-        Field("midi_data", "VARCHAR", "JSON: for each of kick, snare and hihat the hit times in seconds from start_s."),
+        Field(
+            "midi_data",
+            "VARCHAR",
+            "JSON: hit times of kick, snare and hihat, or of bass with duration_s and midi_note; seconds from start_s.",
+        ),
         Field("midi", "BLOB", "The bytes of a Standard MIDI File of the section as it was played."),
         Field("tempo_bpm", "DOUBLE", "Tempo of the section."),
         Field("time_signature", "VARCHAR", "Meter of the section."),
         Field("key_signature", "VARCHAR", "Key of the track; NULL where it cannot be told."),
-        Field("fingerprint", "FLOAT[]", "The rhythm vector: 96 numbers of unit length, see tasks/music/vectors.py."),
+        Field(
+            "fingerprint",
+            "FLOAT[]",
+            "The vector: 96 numbers of unit length, see tasks/music/vectors.py and basslines.py.",
+        ),
         Field("quality_score", "FLOAT", "From 0 to 1: how regular the pattern is and how sure its hits are."),
         Field("created_at", "TIMESTAMPTZ", "When the pattern was committed."),
     ),

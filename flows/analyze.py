@@ -7,11 +7,20 @@ from catalog.lake import connect, hash_file
 from catalog.tables import make_id
 from flows.settings import Settings
 from tasks.errors import TrackError
-from tasks.track import Analysis, SectionPattern, analyse_file
+from tasks.fold import SectionPattern
+from tasks.track import Analysis, analyse_file
 
 
-def analyze_clip(file: Path, settings: Settings, start_s: float = 0.0, end_s: float | None = None) -> dict:
+def analyze_clip(
+    file: Path, settings: Settings, start_s: float = 0.0, end_s: float | None = None, instrument: str = "drums"
+) -> dict:
     """Analyse a clip.
+
+    Args:
+        file: The audio file.
+        settings: Where the lake lies, and how the file is analysed.
+        start_s, end_s: The part, in seconds; all of it by default.
+        instrument: Whose pattern is wanted, drums or bass.
 
     Returns:
         status "success" with data, or "error" with reason and message.
@@ -25,8 +34,8 @@ def analyze_clip(file: Path, settings: Settings, start_s: float = 0.0, end_s: fl
         return {"status": "error", "reason": error.reason, "message": str(error)}
     track_id = make_id("track", hash_file(file))
     known = _find_song(analysis, track_id, settings)
-    folded = max(analysis.patterns, key=lambda found: found.pattern.quality_score, default=None)
-    section = folded.section if folded else 0
+    pattern = analysis.best_pattern(instrument)
+    section = pattern.section if pattern else 0
     start, end = float(analysis.sections.start_s[section]), float(analysis.sections.end_s[section])
     return {
         "status": "success",
@@ -37,8 +46,8 @@ def analyze_clip(file: Path, settings: Settings, start_s: float = 0.0, end_s: fl
             "duplicate_detected": known["source_song_id"] is not None,
             "existing_sections": known["existing_sections"],
             "duration": round(analysis.duration_s, 3),
-            "midi_data": folded.pattern.midi_data if folded else None,
-            "pattern": _describe(folded),
+            "midi_data": pattern.midi_data if pattern else None,
+            "pattern": _describe(pattern),
             "tempo": analysis.rhythm.tempo_bpm,
             "tempo_confidence": analysis.rhythm.tempo_confidence,
             "time_signature": analysis.rhythm.time_signature,
@@ -50,14 +59,14 @@ def analyze_clip(file: Path, settings: Settings, start_s: float = 0.0, end_s: fl
     }
 
 
-def _describe(folded: SectionPattern | None) -> dict | None:
-    if folded is None:
+def _describe(pattern: SectionPattern | None) -> dict | None:
+    if pattern is None:
         return None
-    rows = zip(("kick", "snare", "hihat"), folded.pattern.steps, strict=True)
     return {
-        "bars": folded.pattern.bars,
-        "quality_score": folded.pattern.quality_score,
-        "steps": {name: "".join("x" if step > 0 else "." for step in row) for name, row in rows},
+        "instrument": pattern.instrument_type,
+        "bars": pattern.bars,
+        "quality_score": pattern.quality_score,
+        "steps": dict(row.split("=") for row in pattern.groove.split()),
     }
 
 

@@ -15,22 +15,25 @@ from tasks.errors import TrackError
 PREVIEW_S = 15.0
 
 
-def find_similar(query: str, settings: Settings, **filters) -> dict:
+def find_similar(query: str, settings: Settings, instrument: str = "drums", **filters) -> dict:
     """Patterns like the one asked for.
 
     Args:
-        query: A pattern's identifier, an audio file, a MIDI file (.mid), or steps such as "kick=x... snare=..x.".
+        query: A pattern's identifier, an audio file, a MIDI file (.mid) of drums, or steps such as
+            "kick=x... snare=..x." and "bass=0..7".
         settings: Where the lake lies, and how a file is analysed.
+        instrument: Whose pattern of an audio file is asked for, drums or bass; steps and patterns tell by themselves.
         filters: Passed on to `catalog.search.search_patterns`.
 
     Raises:
         UnknownId: Neither a pattern in the lake nor a file.
-        CatalogError: The file or the steps have no drum pattern, or cannot be read.
+        CatalogError: The file or the steps have no pattern of the instrument, or cannot be read.
     """
     with connect(settings.lake, settings.catalog) as connection:
-        vector = _read_vector(query, settings)
+        instrument = "bass" if query.lstrip().startswith("bass=") else instrument
+        vector = _read_vector(query, settings, instrument)
         if vector is not None:
-            answer = search_patterns(connection, settings.lake, vector=vector, **filters)
+            answer = search_patterns(connection, settings.lake, vector=vector, instrument=instrument, **filters)
         else:
             answer = search_patterns(connection, settings.lake, pattern_id=read_id(query), **filters)
         return answer.to_dict()
@@ -67,17 +70,22 @@ def write_preview(pattern_id: str, output: Path, settings: Settings, user_id: st
     return signal.duration_s
 
 
-def _read_vector(query: str, settings: Settings) -> np.ndarray | None:
-    """The rhythm vector of a file or of steps; None for what can only be an identifier."""
+def _read_vector(query: str, settings: Settings, instrument: str) -> np.ndarray | None:
+    """The vector of a file or of steps; None for what can only be an identifier."""
+    from tasks.music.basslines import bass_vector, read_bassline
     from tasks.music.midi import MidiError
     from tasks.music.vectors import BadSteps, drum_vector, grid_from_midi, grid_from_steps
 
     path = Path(query)
     try:
         if not path.is_file():
+            if instrument == "bass" and "=" in query:
+                return bass_vector(*read_bassline(query))
             return drum_vector(grid_from_steps(query)) if "=" in query else None
         if path.suffix.lower() not in (".mid", ".midi"):
-            return _fingerprint_file(path, settings)
+            return _fingerprint_file(path, settings, instrument)
+        if instrument != "drums":
+            raise CatalogError("A MIDI file is searched for by its drums. Write a bass line as steps, as in bass=0..7.")
         grid = grid_from_midi(path.read_bytes())
     except (BadSteps, MidiError) as error:
         raise CatalogError(str(error)) from error
@@ -86,7 +94,7 @@ def _read_vector(query: str, settings: Settings) -> np.ndarray | None:
     return drum_vector(*grid)
 
 
-def _fingerprint_file(path: Path, settings: Settings) -> np.ndarray:
+def _fingerprint_file(path: Path, settings: Settings, instrument: str) -> np.ndarray:
     from dataclasses import replace
 
     from tasks.track import analyse_file
@@ -96,9 +104,10 @@ def _fingerprint_file(path: Path, settings: Settings) -> np.ndarray:
         analysis = analyse_file(path, params)
     except TrackError as error:
         raise CatalogError(f"{path} cannot be analysed: {error}") from error
-    if not analysis.patterns:
-        raise CatalogError(f"No drum pattern was found in {path}.")
-    return max(analysis.patterns, key=lambda folded: folded.pattern.quality_score).fingerprint
+    pattern = analysis.best_pattern(instrument)
+    if pattern is None:
+        raise CatalogError(f"No pattern of {instrument} was found in {path}.")
+    return pattern.fingerprint
 
 
 def _fetch_pattern(connection: duckdb.DuckDBPyConnection, pattern_id: str, user_id: str | None, columns: str) -> tuple:

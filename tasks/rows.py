@@ -8,7 +8,6 @@ import numpy as np
 
 from catalog.tables import make_id
 from tasks.music.drums import midi_note_of
-from tasks.music.vectors import write_steps
 from tasks.plan import TrackJob
 from tasks.track import Analysis
 
@@ -183,21 +182,21 @@ def _section_rows(analysis: Analysis, section_ids: list[str]) -> list[dict]:
 def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> list[dict]:
     return [
         {
-            "pattern_id": make_id("pattern", section_ids[folded.section], "drums"),
-            "section_id": section_ids[folded.section],
-            "instrument_type": "drums",
-            "bars": folded.pattern.bars,
-            "steps_per_bar": folded.pattern.steps_per_bar,
-            "steps": folded.pattern.steps.ravel(),
-            "groove": write_steps(folded.pattern.steps, folded.pattern.steps_per_bar),
-            "midi_data": json.dumps(folded.pattern.midi_data),
-            "midi": folded.midi,
+            "pattern_id": make_id("pattern", section_ids[pattern.section], pattern.instrument_type),
+            "section_id": section_ids[pattern.section],
+            "instrument_type": pattern.instrument_type,
+            "bars": pattern.bars,
+            "steps_per_bar": pattern.steps_per_bar,
+            "steps": pattern.steps,
+            "groove": pattern.groove,
+            "midi_data": json.dumps(pattern.midi_data),
+            "midi": pattern.midi,
             "tempo_bpm": analysis.rhythm.tempo_bpm,
             "time_signature": analysis.rhythm.time_signature,
             "key_signature": analysis.key.detected_key,
-            "fingerprint": folded.fingerprint,
-            "quality_score": folded.pattern.quality_score,
+            "fingerprint": pattern.fingerprint,
+            "quality_score": pattern.quality_score,
             "created_at": now,
         }
-        for folded in analysis.patterns
+        for pattern in analysis.patterns
     ]

@@ -13,8 +13,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "notes": ("separate",),
     "key": ("decode",),
     "sections": ("beats", "key"),
-    "patterns": ("drums", "sections"),
-    "midi": ("drums", "sections"),
+    "patterns": ("drums", "notes", "sections"),
+    "midi": ("drums", "notes", "sections"),
 }
 """Each stage comes after those it needs. Without separation, what needs its stems hears the mixture."""
 

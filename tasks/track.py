@@ -15,23 +15,21 @@ import numpy as np
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
 from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError
+from tasks.fold import SectionPattern, fold_sections
 from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
 from tasks.models.spleeter import Separator, load_separator
-from tasks.music import chromaprint, key, midi, notes, onsets, patterns, quality, sections, vectors
+from tasks.music import basslines, chromaprint, key, midi, notes, onsets, patterns, quality, sections, vectors
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits
 from tasks.music.key import Key, detect_key
-from tasks.music.midi import write_drum_midi
 from tasks.music.notes import Notes
 from tasks.music.onsets import Onsets
-from tasks.music.patterns import Pattern, fold_pattern
 from tasks.music.quality import Levels
 from tasks.music.sections import Sections, detect_sections
-from tasks.music.vectors import drum_vector
 from tasks.plan import Fault, TrackJob
 from tasks.stages import follow
 from tasks.stored import StoredStems
@@ -49,7 +47,7 @@ VERSIONS = {
     "notes": notes.VERSION,
     "key": key.VERSION,
     "sections": sections.VERSION,
-    "patterns": f"{patterns.VERSION}+{vectors.VERSION}",
+    "patterns": f"{patterns.VERSION}+{vectors.VERSION}+{basslines.VERSION}",
     "midi": midi.VERSION,
 }
 BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND, "beats": pulse.BACKEND}
@@ -90,16 +88,6 @@ def stage_versions(params: TrackParams) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class SectionPattern:
-    """The drum pattern of the section with this index, as played (MIDI) and as a vector."""
-
-    section: int
-    pattern: Pattern
-    fingerprint: np.ndarray
-    midi: bytes
-
-
-@dataclass(frozen=True)
 class Analysis:
     """Everything that was heard in a track."""
 
@@ -117,6 +105,11 @@ class Analysis:
     sections: Sections
     patterns: list[SectionPattern]
     stages: list[StageRun]
+
+    def best_pattern(self, instrument: str) -> SectionPattern | None:
+        """The pattern of an instrument with the highest quality."""
+        found = [pattern for pattern in self.patterns if pattern.instrument_type == instrument]
+        return max(found, key=lambda pattern: pattern.quality_score, default=None)
 
 
 @dataclass(frozen=True)
@@ -203,7 +196,7 @@ def analyse_file(
         detected_key = detect_key(heard.chroma)
     with watch.on("sections"):
         parts = detect_sections(heard.spectrum, heard.chroma, rhythm.time_s, rhythm.beat_in_bar, heard.duration_s)
-    folded = _fold_sections(heard.hits, rhythm, parts, watch)
+    folded = list(fold_sections(heard.hits, heard.bass, rhythm, parts, watch))
     with watch.on("quality"):
         quality_score = quality.score_quality(heard.levels)
     return Analysis(
@@ -244,28 +237,3 @@ def _find_stems(job: TrackJob, params: TrackParams) -> tuple[TrackJob, StoredSte
 
 def _backend(separator: Separator | StoredStems | None) -> str:
     return ", ".join(sorted(set(separator.backends.values()))) if separator else ""
-
-
-def _fold_sections(hits: Hits, rhythm: Rhythm, parts: Sections, watch: StageWatch) -> list[SectionPattern]:
-    folded = []
-    for index, (start_s, end_s) in enumerate(zip(parts.start_s, parts.end_s, strict=True)):
-        with watch.on("patterns"):
-            pattern = fold_pattern(
-                hits, rhythm.time_s, rhythm.beat_in_bar, float(start_s), float(end_s), rhythm.time_signature
-            )
-        if pattern is None:
-            continue
-        with watch.on("patterns"):
-            fingerprint = drum_vector(pattern.steps, pattern.steps_per_bar)
-        with watch.on("midi"):
-            file = write_drum_midi(
-                hits,
-                rhythm.time_s,
-                rhythm.beat_in_bar,
-                float(start_s),
-                float(end_s),
-                rhythm.tempo_bpm,
-                rhythm.time_signature,
-            )
-        folded.append(SectionPattern(index, pattern, fingerprint, file))
-    return folded

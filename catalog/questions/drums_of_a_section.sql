@@ -3,6 +3,6 @@ SELECT title, section_label, round(patterns.tempo_bpm, 1) AS tempo_bpm, groove, 
 FROM patterns
 JOIN sections USING (section_id)
 JOIN tracks ON tracks.track_id = patterns.track_id
-WHERE groove <> ''
+WHERE instrument_type = 'drums' AND groove <> ''
 ORDER BY patterns.quality_score DESC, title
 LIMIT 5

@@ -6,5 +6,6 @@ SELECT
     round(avg(velocity)) AS mean_velocity
 FROM notes
 JOIN tracks USING (track_id)
+WHERE instrument_type <> 'bass'
 GROUP BY track_id, title, instrument_type
 ORDER BY title, track_id, hits_per_s DESC

@@ -9,6 +9,6 @@ JOIN patterns AS first ON first.pattern_id = pattern_id_1
 JOIN patterns AS second ON second.pattern_id = pattern_id_2
 JOIN sections AS here ON here.section_id = first.section_id
 JOIN sections AS there ON there.section_id = second.section_id
-WHERE similarity_score >= 0.9
+WHERE first.instrument_type = 'drums' AND similarity_score >= 0.9
 GROUP BY label, other_label
 ORDER BY pairs DESC, label, other_label

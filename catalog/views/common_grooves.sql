@@ -1,6 +1,7 @@
--- Which grooves are used most, in how many songs, at which tempi, and where is one to be heard? (Public tracks.)
+-- Which grooves of drums and lines of basses are used most, in how many songs, at which tempi, and where is one to be heard? (Public tracks.)
 CREATE OR REPLACE VIEW common_grooves AS
 SELECT
+    instrument_type,
     groove,
     time_signature,
     count(DISTINCT source_song_id) AS songs,
@@ -12,5 +13,5 @@ SELECT
     arg_max(pattern_id, quality_score) AS best_pattern_id
 FROM searchable_patterns
 WHERE privacy_setting = 'public' AND groove <> ''
-GROUP BY groove, time_signature
+GROUP BY instrument_type, groove, time_signature
 ORDER BY songs DESC, patterns DESC, groove

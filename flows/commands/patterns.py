@@ -24,7 +24,7 @@ def analyze(
     file: Annotated[Path, typer.Argument(help="The audio file.", metavar="FILE")],
     start: Annotated[float, typer.Option(min=0, help="Start of the part, in seconds.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0, help="End of the part, in seconds.")] = None,
-    instrument: Annotated[str, typer.Option(help="The instrument whose pattern is wanted.")] = "drums",
+    instrument: Annotated[str, typer.Option(help="Whose pattern is wanted: drums or bass.")] = "drums",
     stems: Annotated[
         Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
     ] = None,
@@ -40,7 +40,7 @@ def analyze(
         refuse(f"The part ends at {end:g} s, before it starts at {start:g} s.")
     settings = read_settings(lake, stems)
     check_models(settings)
-    answer = analyze_clip(file, settings, start, end)
+    answer = analyze_clip(file, settings, start, end, instrument)
     print_json(answer)
     if answer["status"] != "success":
         sys.exit(1)
@@ -50,11 +50,13 @@ def search(
     query: Annotated[
         str,
         typer.Argument(
-            help="A pattern's identifier, an audio or MIDI file, or steps such as 'kick=x...x... snare=....x...'.",
+            help="A pattern's identifier, an audio or MIDI file, or steps such as 'kick=x... snare=..x.', 'bass=0..7'.",
             metavar="PATTERN_OR_FILE",
         ),
     ],
-    instrument: Annotated[str, typer.Option(help="Instrument of the patterns.")] = "drums",
+    instrument: Annotated[
+        str, typer.Option(help="Whose pattern of an audio file, drums or bass; steps and patterns tell by themselves.")
+    ] = "drums",
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine similarity.")] = 0.7,
     limit: Annotated[int, typer.Option(min=1, help="Most sections in the answer.")] = 20,
     tempo: Annotated[str | None, typer.Option(help="Range of tempi in bpm, such as 80:140.")] = None,
@@ -135,8 +137,10 @@ def plot(
 
 
 def _check_instrument(instrument: str) -> None:
-    if instrument != "drums":
-        refuse(f"There are no patterns of {instrument} yet: only drums.")
+    from catalog.search import PARTS
+
+    if instrument not in PARTS:
+        refuse(f"There are no patterns of {instrument}, only of {' and '.join(PARTS)}.")
 
 
 def _read_range(text: str | None) -> tuple[float, float] | None:

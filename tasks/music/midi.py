@@ -1,6 +1,6 @@
-"""Drum hits as Standard MIDI Files and back, as bytes in memory. Which notes stand for which drum is in drums.py.
+"""Drum hits and bass lines as Standard MIDI Files and back, as bytes in memory. Which notes are drums is in drums.py.
 
-The tempo map follows the beats: bar lines lie on the downbeats, and every hit still sounds at its played time.
+The tempo map follows the beats: bar lines lie on the downbeats, and every note still sounds at its played time.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,13 @@ from io import BytesIO
 import numpy as np
 
 from tasks.music.drums import Hits, instrument_of, midi_note_of
+from tasks.music.notes import Notes
 
 VERSION = "smf-beat-map-1"
 TICKS_PER_QUARTER = 960
 DRUM_CHANNEL = 9  # channel 10 when counted from 1
+BASS_CHANNEL = 0
+BASS_PROGRAM = 33  # finger bass, counted from 0
 NOTE_S = 0.05  # drums ring by themselves: the length says nothing
 DEFAULT_TEMPO_BPM = 120.0
 DEFAULT_TIME_SIGNATURE = "4/4"
@@ -63,30 +66,94 @@ def write_drum_midi(
     Returns:
         The bytes of the .mid file, valid and without notes where there are no hits.
     """
-    from mido import Message, MetaMessage, MidiFile, MidiTrack
+    from mido import Message
 
-    numerator, denominator, beats = _read_meter(time_signature, beat_in_bar)
-    ticks_per_beat = TICKS_PER_QUARTER * 4 * numerator // (denominator * beats)
-    beat_map = _map_beats(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, ticks_per_beat, beats)
-
-    conductor = [(0, MetaMessage("track_name", name=name))]
-    conductor += _tempo_events(beat_map, ticks_per_beat)
-    conductor += _meter_events(beat_map, numerator, denominator, beats)
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
-    ticks = _ticks_of(hits.time_s[inside] - start_s, beat_map, ticks_per_beat)
-    if quantise:
-        step_ticks = TICKS_PER_QUARTER // 4
-        ticks = np.rint(ticks / step_ticks) * step_ticks
-
-    drums = [(0, MetaMessage("track_name", name=name))]
-    note_ticks = max(1, round(NOTE_S * ticks_per_beat / max(1e-3, np.median(np.diff(beat_map.time_s)))))
+    ruler = _Ruler.make(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, time_signature)
+    note_ticks = max(1, round(NOTE_S * ruler.ticks_per_beat / max(1e-3, np.median(np.diff(ruler.beat_map.time_s)))))
+    drums = []
+    ticks = ruler.find_ticks(hits.time_s[inside], quantise)
     for tick, instrument, velocity in zip(ticks, hits.instrument[inside], hits.velocity[inside], strict=True):
         note, tick = midi_note_of(str(instrument)), round(float(tick))
         drums.append((tick, Message("note_on", channel=DRUM_CHANNEL, note=note, velocity=int(velocity))))
         drums.append((tick + note_ticks, Message("note_off", channel=DRUM_CHANNEL, note=note, velocity=0)))
+    return _write_file(name, ruler, drums)
 
+
+def write_bass_midi(
+    notes: Notes,
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    tempo_bpm: float | None = None,
+    time_signature: str | None = None,
+    name: str = "bass",
+    quantise: bool = False,
+) -> bytes:
+    """Write the notes of an excerpt as a MIDI file of type 1 for a finger bass; a note that goes on ends with it.
+
+    Args:
+        notes: Of the track; those that begin from start_s up to end_s are written.
+        beat_time_s: The others are those of `write_drum_midi`.
+
+    Returns:
+        The bytes of the .mid file, valid and without notes where there are none.
+    """
+    from mido import Message
+
+    ruler = _Ruler.make(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, time_signature)
+    played = notes.select((notes.time_s >= start_s) & (notes.time_s < end_s))
+    first = np.rint(ruler.find_ticks(played.time_s, quantise)).astype(int)
+    last = np.rint(ruler.find_ticks(np.minimum(played.time_s + played.duration_s, end_s), quantise)).astype(int)
+    bass = [(0, Message("program_change", channel=BASS_CHANNEL, program=BASS_PROGRAM))]
+    for start, end, note, velocity in zip(first, last, played.midi_note, played.velocity, strict=True):
+        about = {"channel": BASS_CHANNEL, "note": int(note)}
+        bass.append((int(start), Message("note_on", velocity=int(velocity), **about)))
+        bass.append((int(max(start + 1, end)), Message("note_off", velocity=0, **about)))
+    return _write_file(name, ruler, bass)
+
+
+@dataclass(frozen=True)
+class _Ruler:
+    """Where the times of an excerpt lie in its MIDI file."""
+
+    beat_map: _BeatMap
+    ticks_per_beat: int
+    meter: tuple[int, int, int]
+    start_s: float
+
+    @classmethod
+    def make(
+        cls,
+        beat_time_s: np.ndarray,
+        beat_in_bar: np.ndarray,
+        start_s: float,
+        end_s: float,
+        tempo_bpm: float | None,
+        time_signature: str | None,
+    ) -> "_Ruler":
+        numerator, denominator, beats = _read_meter(time_signature, beat_in_bar)
+        ticks_per_beat = TICKS_PER_QUARTER * 4 * numerator // (denominator * beats)
+        beat_map = _map_beats(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, ticks_per_beat, beats)
+        return cls(beat_map, ticks_per_beat, (numerator, denominator, beats), start_s)
+
+    def find_ticks(self, time_s: np.ndarray, quantise: bool) -> np.ndarray:
+        """Ticks (float) of times of the track."""
+        ticks = _ticks_of(time_s - self.start_s, self.beat_map, self.ticks_per_beat)
+        step_ticks = TICKS_PER_QUARTER // 4
+        return np.rint(ticks / step_ticks) * step_ticks if quantise else ticks
+
+
+def _write_file(name: str, ruler: _Ruler, part: list[tuple[int, object]]) -> bytes:
+    """A file of a conductor's track and one part, given as messages at ticks."""
+    from mido import MetaMessage, MidiFile, MidiTrack
+
+    conductor = [(0, MetaMessage("track_name", name=name))]
+    conductor += _tempo_events(ruler.beat_map, ruler.ticks_per_beat)
+    conductor += _meter_events(ruler.beat_map, *ruler.meter)
     file = MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
-    for events in (conductor, drums):
+    for events in (conductor, [(0, MetaMessage("track_name", name=name)), *part]):
         track, last = MidiTrack(), 0
         for tick, message in sorted(events, key=lambda event: (event[0], event[1].type == "note_on")):
             message.time = tick - last

@@ -5,6 +5,7 @@ pitch moves for good; what does not repeat itself (drums that leaked into the st
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -284,6 +285,7 @@ def _smooth(values: np.ndarray, frames: int) -> np.ndarray:
     return median_filter(values, frames, mode="nearest")
 
 
+@lru_cache(maxsize=1)
 def _low_pass() -> np.ndarray:
     from scipy.signal import firwin
 

@@ -92,7 +92,7 @@ def fold_pattern(
     if bars is None:
         return None
     grid = place_hits(hits, bars)
-    pairs, firsts = _pair_bars(grid, bars)
+    pairs, firsts = pair_bars(grid, bars)
     full = (pairs > 0).sum(axis=(1, 2)) >= params.min_hits
     if not full.any():
         return None
@@ -222,7 +222,7 @@ def _usual_beats(beat_in_bar: np.ndarray, downbeats: np.ndarray) -> int:
     return int(np.bincount(lengths).argmax())
 
 
-def _pair_bars(grid: np.ndarray, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+def pair_bars(grid: np.ndarray, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
     """Candidates for the pattern and their first bars: pairs of adjacent bars, or the bars where none are adjacent.
 
     Pairs begin on every second bar of an unbroken run, as music counts its bars in twos.

@@ -133,6 +133,23 @@ def test_what_nightly_did_not_compute_is_asked_of_the_index(reader, lake, option
     assert answer.query_info["regime"] == "index"
 
 
+def test_basses_are_searched_apart_from_drums(_empty_lake, tmp_path):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as opened:
+        vectors = draw_vectors(4)
+        add_patterns(opened, range(4), vectors)
+        opened.connection.execute("UPDATE patterns SET instrument_type = 'bass' WHERE tempo_bpm < 62")
+        found = search_frame(opened.connection, opened.folder, vector=vectors[3], instrument="bass")
+    assert set(found.pattern_id) == {name_pattern(0), name_pattern(1)}
+    for score, why in zip(found.similarity_score, found.why, strict=True):
+        assert list(why) == ["rhythm", "pitch"]
+        assert sum(why.values()) == pytest.approx(score, abs=1e-3)
+
+
+def test_an_instrument_without_patterns_is_named(reader, lake):
+    with pytest.raises(BadQuery, match="drums and bass, not of kazoo"):
+        search_frame(reader, lake.folder, vector=draw_vectors(1)[0], instrument="kazoo")
+
+
 def test_the_parts_of_the_instruments_add_up_to_the_score(reader, lake):
     frame = search_frame(reader, lake.folder, pattern_id=name_pattern(3))
     for score, why in zip(frame.similarity_score, frame.why, strict=True):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tasks.music.drums import Hits
-from tasks.music.midi import MidiError, read_drum_midi, read_drum_ticks, write_drum_midi
+from tasks.music.midi import MidiError, read_drum_midi, read_drum_ticks, write_bass_midi, write_drum_midi
+from tasks.music.notes import Notes
 
 
 def make_hits(times, instruments=None, velocities=None):
@@ -142,3 +143,27 @@ def test_the_same_hits_give_the_same_bytes():
     hits = make_hits(np.arange(10) * 0.7)
     first, second = (write_drum_midi(hits, beat_time_s, beat_in_bar, 0.0, 7.0) for _ in range(2))
     assert first == second
+
+
+def test_a_bass_line_keeps_its_times_lengths_and_pitches():
+    notes = Notes(
+        np.array([0.1, 0.6, 1.4]),
+        np.array([0.4, 0.5, 2.0]),
+        np.array([33, 40, 36]),
+        np.array([80, 90, 100]),
+        np.ones(3, np.float32),
+    )
+    data = write_bass_midi(notes, np.arange(5) * 0.5, np.arange(5) % 4 + 1, 0.0, 2.0, 120.0, "4/4")
+    played, now = [], 0.0
+    for message in mido.MidiFile(file=BytesIO(data)):
+        now += message.time
+        if message.type in ("note_on", "note_off"):
+            played.append((message.type, round(now, 2), message.note, message.channel))
+    assert played == [
+        ("note_on", 0.1, 33, 0),
+        ("note_off", 0.5, 33, 0),
+        ("note_on", 0.6, 40, 0),
+        ("note_off", 1.1, 40, 0),
+        ("note_on", 1.4, 36, 0),
+        ("note_off", 2.0, 36, 0),
+    ]

@@ -1,0 +1,75 @@
+"""The patterns of a track's sections: what each instrument plays, as steps, words, vector and MIDI file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.music.basslines import bass_vector, fold_bassline, write_bassline
+from tasks.music.beats import Rhythm
+from tasks.music.drums import Hits
+from tasks.music.midi import write_bass_midi, write_drum_midi
+from tasks.music.notes import Notes
+from tasks.music.patterns import fold_pattern
+from tasks.music.sections import Sections
+from tasks.music.vectors import drum_vector, write_steps
+from tasks.watch import StageWatch
+
+DRUMS, BASS = "drums", "bass"
+
+
+@dataclass(frozen=True)
+class SectionPattern:
+    """One instrument's pattern in the section with this index; the other fields are columns of `patterns`."""
+
+    section: int
+    instrument_type: str
+    bars: int
+    steps_per_bar: int
+    steps: np.ndarray
+    groove: str
+    midi_data: dict[str, list]
+    quality_score: float
+    fingerprint: np.ndarray
+    midi: bytes
+
+
+def fold_sections(
+    hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
+) -> Iterator[SectionPattern]:
+    """The patterns of each section, those of its drums before those of its bass; none where nothing is played."""
+    for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
+        place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
+        with watch.on("patterns"):
+            drums = fold_pattern(hits, *place, rhythm.time_signature)
+            line = fold_bassline(bass, *place, rhythm.time_signature)
+        if drums:
+            with watch.on("midi"):
+                midi = write_drum_midi(hits, *place, rhythm.tempo_bpm, rhythm.time_signature)
+            yield SectionPattern(
+                section,
+                DRUMS,
+                drums.bars,
+                drums.steps_per_bar,
+                drums.steps.ravel(),
+                write_steps(drums.steps, drums.steps_per_bar),
+                drums.midi_data,
+                drums.quality_score,
+                drum_vector(drums.steps, drums.steps_per_bar),
+                midi,
+            )
+        if line:
+            with watch.on("midi"):
+                midi = write_bass_midi(bass, *place, rhythm.tempo_bpm, rhythm.time_signature)
+            yield SectionPattern(
+                section,
+                BASS,
+                line.bars,
+                line.steps_per_bar,
+                line.velocity,
+                write_bassline(line.interval, line.steps_per_bar),
+                line.midi_data,
+                line.quality_score,
+                bass_vector(line.velocity, line.interval, line.steps_per_bar),
+                midi,
+            )
