@@ -156,6 +156,7 @@ SECTIONS = Table(
         Field("end_s", "DOUBLE", "End from the start of the track."),
         Field("section_label", "VARCHAR", "intro, verse, chorus, bridge, outro or other."),
         Field("confidence", "FLOAT", "Confidence of the label."),
+        Field("tempo_bpm", "DOUBLE", "Tempo of the section, through its own beats; NULL without a pulse."),
     ),
     key=("section_id",),
     partitioned=True,

@@ -7,6 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from catalog.tables import make_id
+from tasks.music.beats import tempo_between
 from tasks.music.drums import midi_note_of
 from tasks.plan import TrackJob
 from tasks.track import Analysis
@@ -172,11 +173,17 @@ def _section_rows(analysis: Analysis, section_ids: list[str]) -> list[dict]:
             "end_s": float(end_s),
             "section_label": str(label),
             "confidence": None if np.isnan(confidence) else float(confidence),
+            "tempo_bpm": _section_tempo(analysis, index),
         }
-        for section_id, start_s, end_s, label, confidence in zip(
-            section_ids, parts.start_s, parts.end_s, parts.section_label, parts.confidence, strict=True
+        for index, (section_id, start_s, end_s, label, confidence) in enumerate(
+            zip(section_ids, parts.start_s, parts.end_s, parts.section_label, parts.confidence, strict=True)
         )
     ]
+
+
+def _section_tempo(analysis: Analysis, index: int) -> float | None:
+    parts = analysis.sections
+    return tempo_between(analysis.rhythm, float(parts.start_s[index]), float(parts.end_s[index]))
 
 
 def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> list[dict]:
@@ -191,7 +198,7 @@ def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> 
             "groove": pattern.groove,
             "midi_data": json.dumps(pattern.midi_data),
             "midi": pattern.midi,
-            "tempo_bpm": analysis.rhythm.tempo_bpm,
+            "tempo_bpm": _section_tempo(analysis, pattern.section),
             "time_signature": analysis.rhythm.time_signature,
             "key_signature": analysis.key.detected_key,
             "fingerprint": pattern.fingerprint,

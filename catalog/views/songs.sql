@@ -8,7 +8,7 @@ SELECT
     tracks.user_id,
     tracks.upload_date,
     sections.end_s - sections.start_s AS duration,
-    coalesce(patterns.tempo_bpm, tracks.tempo_bpm) AS tempo,
+    coalesce(sections.tempo_bpm, patterns.tempo_bpm, tracks.tempo_bpm) AS tempo,
     tracks.detected_key,
     tracks.detected_genre,
     tracks.file_hash,

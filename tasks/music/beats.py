@@ -340,6 +340,12 @@ def regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
     return float(60.0 / np.median(windows @ index / (index @ index)))
 
 
+def tempo_between(rhythm: Rhythm, start_s: float, end_s: float, fewest_beats: int = 8) -> float | None:
+    """Beats a minute from `start_s` to `end_s`, by a regression through the beats there; of all where they are few."""
+    inside = rhythm.time_s[(rhythm.time_s >= start_s) & (rhythm.time_s < end_s)]
+    return regress_tempo(inside) if len(inside) >= fewest_beats else rhythm.tempo_bpm
+
+
 def measure_swing(flux: np.ndarray, time_s: np.ndarray) -> float | None:
     """Where between two beats the off-beat falls, as the ratio of the parts before and after it.
 

@@ -4,11 +4,13 @@ import pytest
 from tasks.music.beats import (
     FRAME_RATE_HZ,
     Pulse,
+    Rhythm,
     decode_beats,
     measure_swing,
     no_pulse,
     propose_readings,
     regress_tempo,
+    tempo_between,
     track_beats,
 )
 from tasks.music.meter import BEATS_PER_BAR, METERS
@@ -95,6 +97,15 @@ def test_without_offbeats_there_is_no_swing():
     beat_s = np.arange(0.4, 30, 60 / 110)
     flux = compute_flux(make_mel(play([(time_s, "kick") for time_s in beat_s], 30)))
     assert measure_swing(flux, beat_s) is None
+
+
+def test_a_section_has_the_tempo_of_its_own_beats():
+    beat_s = np.concatenate([np.arange(40) * 0.5, 20 + np.arange(40) * 0.6])
+    rhythm = Rhythm(beat_s, np.ones(80, np.int64), tempo_bpm=110.0)
+    assert tempo_between(rhythm, 0, 19.9) == pytest.approx(120)
+    assert tempo_between(rhythm, 20, 44) == pytest.approx(100)
+    assert tempo_between(rhythm, 0, 2) == 110.0
+    assert tempo_between(no_pulse(), 0, 20) is None
 
 
 def test_no_pulse_is_empty():
