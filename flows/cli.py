@@ -48,6 +48,7 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command; a request that cannot be served is one line and exit code 2."""
     from catalog.errors import CatalogError
+    from tasks.errors import UnusableModel
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -55,7 +56,7 @@ def main() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         app()
-    except (CatalogError, FileNotFoundError) as error:
+    except (CatalogError, UnusableModel, FileNotFoundError) as error:
         refuse(str(error))
 
 

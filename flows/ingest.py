@@ -16,6 +16,7 @@ from flows.stop import wait_for
 from tasks.claims import Claims
 from tasks.commit import Owner, check_rejects
 from tasks.ingest import ShardWork, ingest_shard, plan_files, write_plan
+from tasks.track import check_models
 
 SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
 
@@ -77,6 +78,7 @@ def ingest(
         run.tally.add(write_plan(**place, plan=quote(plan), run_id=run.run_id))
         run.note_plan(opened, len(plan.jobs))
         if plan.jobs:
+            check_models(params)
             work = ShardWork(
                 **place, params=params, run_id=run.run_id, owner=owner, claims=claims, tally=run.tally, stop=stop
             )

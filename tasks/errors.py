@@ -90,6 +90,18 @@ class DiskFull(UnwritableLake):
     """There is no room for the stems: no fault of the track, and the end of the run."""
 
 
+class UnusableModel(Exception):
+    """A network that was asked for cannot run here: no fault of the track, and the end of the run."""
+
+
+class ModelNotInstalled(UnusableModel):
+    """A model or a device that was asked for is not on this machine."""
+
+
+class BadCheckpoint(UnusableModel):
+    """The files of a model are not what they should be: truncated, damaged or of another kind."""
+
+
 class FailedTrack(TrackError):
     """The analysis failed on a file that may be fine."""
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
-from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError
+from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError, UnusableModel
 from tasks.fold import SectionPattern, fold_sections
 from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
-from tasks.models.spleeter import Separator, load_separator
+from tasks.models.spleeter import Separator, check_separator, load_separator
 from tasks.music import basslines, chromaprint, key, midi, notes, onsets, patterns, quality, sections, vectors
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
@@ -80,6 +80,16 @@ class TrackParams:
     memory_mb: int | None = None
 
 
+def check_models(params: TrackParams) -> None:
+    """Refuse before any work starts what no track could be separated with.
+
+    Raises:
+        UnusableModel: The networks are not here, are damaged, or the device is not.
+    """
+    if params.stems:
+        check_separator(params.stems, _path(params.model_path), params.device, _path(params.cache_path))
+
+
 def stage_versions(params: TrackParams) -> dict[str, str]:
     """The version of each stage that these parameters run."""
     idle = {0: ("separate", "notes"), 2: ("notes",)}.get(params.stems, ())  # without a bass stem, no bass is heard
@@ -127,6 +137,7 @@ def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
 
     Raises:
         DiskFull: There is no room for its stems.
+        UnusableModel: The networks are not here, are damaged, or the device is not.
     """
     watch = StageWatch(params.timeout_s)
     try:
@@ -136,7 +147,7 @@ def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
         )
     except TrackError as error:
         fault = error
-    except DiskFull:
+    except (DiskFull, UnusableModel):
         raise
     except MemoryError:
         fault = OutOfMemory("The track needed more memory than there is.")
@@ -168,7 +179,7 @@ def analyse_file(
 
     Raises:
         TrackError: The file cannot be taken.
-        ModelNotInstalled: The networks for these stems are not here.
+        UnusableModel: The networks are not here, are damaged, or the device is not.
     """
     watch = watch or StageWatch(params.timeout_s)
     with watch.on("decode"):
@@ -177,7 +188,7 @@ def analyse_file(
     separator = stored
     if params.stems and not stored:
         with watch.on("separate"):
-            models, cache = (Path(path) if path else None for path in (params.model_path, params.cache_path))
+            models, cache = _path(params.model_path), _path(params.cache_path)
             separator = load_separator(params.stems, models, params.threads, params.device, cache)
     with watch.on("drums"):
         transcriber = load_transcriber(params.threads)
@@ -215,6 +226,10 @@ def analyse_file(
         patterns=folded,
         stages=watch.runs(stage_versions(params), BACKENDS | {"separate": _backend(separator)}),
     )
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def _watched(blocks: Iterator[np.ndarray], watch: StageWatch) -> Iterator[np.ndarray]:

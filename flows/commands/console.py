@@ -81,15 +81,14 @@ def open_writer(settings):
 
 
 def check_models(settings) -> None:
-    """Refuse stems whose weights are not here before any work starts."""
-    from tasks.models.spleeter import find_checkpoint
+    """Refuse stems whose weights are not here or damaged, and a device that is not, before any work starts."""
+    from tasks.errors import UnusableModel
+    from tasks.track import check_models
 
-    params = settings.track_params()
-    models = Path(params.model_path)
-    if params.stems and not (
-        find_checkpoint(params.stems, models) or (params.stems == 4 and find_checkpoint(2, models))
-    ):
-        refuse(f"The {params.stems}-stem model is not installed: midime models tells how to add it.")
+    try:
+        check_models(settings.track_params())
+    except UnusableModel as error:
+        refuse(str(error))
 
 
 def print_rows(columns: list[str], rows: list[list]) -> None:

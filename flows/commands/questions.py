@@ -93,11 +93,21 @@ def tables(as_json: JsonOption = False) -> None:
         out.print(Markdown(write_dictionary()))
 
 
-def models(lake: LakeOption = None, as_json: JsonOption = False) -> None:
-    """List the models: which are here, where they come from, their licences and hashes."""
-    from tasks.models.registry import list_models
+def models(
+    lake: LakeOption = None,
+    add: Annotated[
+        Path | None, typer.Option(help="An archive of Spleeter's: check its hash and put it in its place.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models: which are here, where they come from, their licences and hashes; or add one."""
+    from tasks.models.registry import add_archive, list_models
 
-    found = list_models(Path(read_settings(lake).track_params().model_path))
+    model_path = Path(read_settings(lake).track_params().model_path)
+    if add:
+        place = add_archive(add, model_path)
+        notes.print(f"{place} is there and whole.", style="green", markup=False)
+    found = list_models(model_path)
     if as_json:
         print_json([vars(model) for model in found])
         return

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tasks.errors import ModelNotInstalled
 
-class ModelNotInstalled(ValueError):
-    """A model or a device that was asked for is not on this machine."""
+CUDA = "CUDAExecutionProvider"
+USE_CPU = "or use the device cpu"
 
 
 def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
@@ -28,11 +29,27 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # a second copy of all activations, 150 MB for separation, and no faster
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ModelNotInstalled(
-                "The device cuda needs the package onnxruntime-gpu: install it, or use the device cpu."
-            )
-        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": 0}))  # TF32 would cost 60 dB of agreement
-    return onnxruntime.InferenceSession(model, options, providers=providers)
+    session = onnxruntime.InferenceSession(model, options, providers=choose_providers(device))
+    if device == "cuda" and CUDA not in session.get_providers():  # ONNX Runtime goes on without a word
+        raise ModelNotInstalled(
+            f"The device cuda was found by onnxruntime-gpu and cannot be used: see that nvidia-smi lists it and that "
+            f"CUDA and cuDNN are those of onnxruntime-gpu {onnxruntime.__version__}, {USE_CPU}."
+        )
+    return session
+
+
+def choose_providers(device: str) -> list[str | tuple[str, dict]]:
+    """What ONNX Runtime shall run networks on, first choice first.
+
+    Raises:
+        ModelNotInstalled: No such device.
+    """
+    import onnxruntime
+
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device != "cuda":
+        raise ModelNotInstalled(f"There is no device {device}: use cpu or cuda.")
+    if CUDA not in onnxruntime.get_available_providers():
+        raise ModelNotInstalled(f"The device cuda needs the package onnxruntime-gpu: install it, {USE_CPU}.")
+    return [(CUDA, {"use_tf32": 0}), "CPUExecutionProvider"]  # TF32 would cost 60 dB of agreement

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.errors import BadSamples
-from tasks.models.runtime import ModelNotInstalled, open_session
+from tasks.errors import BadSamples, ModelNotInstalled
+from tasks.models.runtime import choose_providers, open_session
 from tasks.models.spleeter_graph import GRAPH_VERSION, NETWORK_BINS, NETWORKS, SEGMENT_FRAMES, build_graph
 from tasks.music.signals import SAMPLE_RATE_HZ
 from tasks.music.stems import VERSION as SPLIT_VERSION
@@ -56,21 +56,42 @@ def load_separator(
         ModelNotInstalled: No checkpoint for that number of stems, or no such device.
         BadCheckpoint: The checkpoint is damaged or of another kind.
     """
+    folder, network_stems = choose_checkpoint(stems, model_path)
+    session = open_session(_load_graph(folder, network_stems, cache_path), threads, device)
+    return Separator(session, network_stems, network_stems != stems, threads)
+
+
+def check_separator(
+    stems: int, model_path: Path | None = None, device: str = "cpu", cache_path: Path | None = None
+) -> None:
+    """Refuse before any work starts what `load_separator` would refuse; converts the checkpoint on the way.
+
+    Raises:
+        ModelNotInstalled: No checkpoint for that number of stems, or no such device.
+        BadCheckpoint: The checkpoint is damaged or of another kind.
+    """
+    choose_providers(device)
+    folder, network_stems = choose_checkpoint(stems, model_path)
+    graph = _load_graph(folder, network_stems, cache_path)
+    if device != "cpu":
+        open_session(graph, device=device)
+
+
+def choose_checkpoint(stems: int, model_path: Path | None = None) -> tuple[Path, int]:
+    """The checkpoint that makes so many stems, and how many it makes by itself: 2 where our own split makes four.
+
+    Raises:
+        ModelNotInstalled: There is none.
+    """
     if stems not in NETWORKS:
         raise ModelNotInstalled(f"There is no model of {stems} stems: ask for 2, 4 or 5.")
-    folder = find_checkpoint(stems, model_path)
-    own_split = stems == 4 and folder is None
-    if own_split:
-        folder = find_checkpoint(2, model_path)
-    if folder is None:
-        wanted = "2stems" if own_split else f"{stems}stems"
-        raise ModelNotInstalled(
-            f"The {wanted} model is not installed: put Spleeter's {wanted} folder into "
-            f"{model_path or 'a folder named by MODEL_PATH'} (midime models tells how)."
-        )
-    network_stems = 2 if own_split else stems
-    session = open_session(_load_graph(folder, network_stems, cache_path), threads, device)
-    return Separator(session, network_stems, own_split, threads)
+    for network_stems in (stems, 2) if stems == 4 else (stems,):
+        if folder := find_checkpoint(network_stems, model_path):
+            return folder, network_stems
+    raise ModelNotInstalled(
+        f"The {network_stems}stems model is not installed: put Spleeter's {network_stems}stems folder into "
+        f"{model_path or 'a folder named by MODEL_PATH'} (midime models tells how)."
+    )
 
 
 def find_checkpoint(stems: int, model_path: Path | None = None) -> Path | None:

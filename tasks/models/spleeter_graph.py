@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.models.tensor_bundle import BadCheckpoint, read_tensors
+from tasks.errors import BadCheckpoint
+from tasks.models.tensor_bundle import read_tensors
 
 GRAPH_VERSION = 2  # part of the cache key: raise it when the graph of the same checkpoint changes
 SEGMENT_FRAMES = 512

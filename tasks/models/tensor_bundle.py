@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.errors import BadCheckpoint
+
 TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
 BLOCK_TRAILER_BYTES = 5  # one byte of compression kind, four of CRC
 CRC_MASK_DELTA = 0xA282EAD8
 DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}  # types.proto
-
-
-class BadCheckpoint(ValueError):
-    """The files are not the checkpoint they should be: truncated, damaged or of another kind."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def first_pattern(lake) -> str:
     [
         (["ingest", "nowhere"], "no file or folder nowhere"),
         (["ingest", ".", "--force", "magic"], "no stage magic"),
-        (["ingest", ".", "--stems", "5"], "5-stem model is not installed"),
+        (["ingest", ".", "--stems", "5"], "5stems model is not installed"),
         (["ingest", ".", "--workers", "2", "--dask", "tcp://x:1"], "--workers or --dask"),
         (["analyze", "nowhere.mp3"], "no file nowhere.mp3"),
         (["analyze", ".", "--start", "5", "--end", "2"], "before it starts"),
@@ -101,6 +101,26 @@ def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch
     monkeypatch.setattr("flows.cluster.CONNECT_TIMEOUT_S", 0.5)
     said = refuse("ingest", tmp_path, "--dask", "tcp://127.0.0.1:9", lake=tmp_path / "lake")
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in said
+
+
+def test_a_device_that_is_not_there_is_one_line(refuse, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDIME_DEVICE", "cuda")
+    assert "onnxruntime-gpu" in refuse("ingest", tmp_path, lake=tmp_path / "lake")
+
+
+@pytest.mark.parametrize("command", ["ingest", "analyze"])
+def test_a_truncated_checkpoint_is_one_line(refuse, tmp_path, monkeypatch, command):
+    (tmp_path / "2stems").mkdir()
+    (tmp_path / "2stems/model.index").write_bytes(b"cut")
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path))
+    said = refuse(command, tmp_path, "--stems", "2", lake=tmp_path / "lake")
+    assert "2stems/model.index is no tensor bundle index: expected" in said
+    assert not (tmp_path / "lake").exists()
+
+
+def test_an_archive_that_is_not_spleeters_is_one_line(refuse, tmp_path):
+    (tmp_path / "4stems.tar.gz").write_bytes(b"something else")
+    assert "none of Spleeter's archives" in refuse("models", "--add", tmp_path / "4stems.tar.gz", lake=tmp_path)
 
 
 def test_an_unknown_option_is_refused(run_midime):

@@ -10,6 +10,7 @@ import soundfile
 
 from catalog.lake import hash_file
 from catalog.tables import BY_NAME, TRACK_TABLES, make_id
+from tasks.errors import BadCheckpoint
 from tasks.plan import make_plan
 from tasks.rows import make_rows
 from tasks.track import TrackParams, analyse_track, stage_versions
@@ -103,6 +104,13 @@ def test_a_bad_file_becomes_a_fault(tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     fault = run(tmp_path / name).fault
     assert (fault.reason, fault.stage, fault.failed) == (reason, "decode", False)
+
+
+def test_a_model_that_cannot_be_used_is_no_fault_of_the_track(backbeat, tmp_path):
+    (tmp_path / "2stems").mkdir()
+    (tmp_path / "2stems/model.index").write_bytes(b"cut")
+    with pytest.raises(BadCheckpoint, match="expected the table magic"):
+        run(backbeat, stems=2, model_path=str(tmp_path))
 
 
 def test_a_track_that_takes_too_long_is_ended(backbeat):

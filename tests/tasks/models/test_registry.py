@@ -1,9 +1,14 @@
+import hashlib
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tasks.models.registry
-from tasks.models.registry import SPLEETER_ARCHIVES, list_models, spleeter_instructions
+from tasks.errors import BadCheckpoint
+from tasks.models.registry import SPLEETER_ARCHIVES, add_archive, list_models
+from tasks.models.spleeter import checkpoint_sha256, find_checkpoint, packaged_checkpoint
 
 
 def test_two_stems_come_with_the_install():
@@ -18,14 +23,65 @@ def test_missing_model_says_how_to_add_it(tmp_path):
     model = next(model for model in list_models(tmp_path) if model.name == "spleeter-5stems")
     assert model.path is None
     assert model.sha256 == ""
-    assert model.archive_sha256 in model.how_to_install
-    assert f"{tmp_path}/5stems" in model.how_to_install
+    fetch, add = model.how_to_install.splitlines()
+    assert fetch.endswith("/v1.4.0/5stems.tar.gz")
+    assert add == f"MODEL_PATH={tmp_path} midime models --add 5stems.tar.gz"
 
 
-def test_instructions_check_the_hash_before_unpacking():
-    lines = spleeter_instructions(SPLEETER_ARCHIVES[1]).splitlines()
-    assert [line.split()[0] for line in lines] == ["curl", "echo", "mkdir"]
-    assert "sha256sum -c" in lines[1]
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    """The packaged checkpoint as Spleeter publishes it, with a hash that is known."""
+    path = tmp_path / "download"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for file in sorted(packaged_checkpoint().iterdir()):
+            tar.add(file, f"./{file.name}")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(tasks.models.registry, "SPLEETER_ARCHIVES", (replace(SPLEETER_ARCHIVES[0], sha256=sha256),))
+    return path
+
+
+def test_archive_is_put_in_its_place(archive, tmp_path):
+    place = add_archive(archive, tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["2stems"]
+    assert checkpoint_sha256(place) == checkpoint_sha256(packaged_checkpoint())
+    assert find_checkpoint(2, tmp_path / "models") == place
+
+
+def test_archive_takes_the_place_of_what_was_there(archive, tmp_path):
+    (tmp_path / "models/2stems").mkdir(parents=True)
+    (tmp_path / "models/2stems/model.index").write_bytes(b"old")
+    place = add_archive(archive, tmp_path / "models")
+    assert (place / "model.index").stat().st_size > 3
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["2stems"]
+
+
+def test_archive_with_another_hash_is_refused_and_leaves_nothing(archive, tmp_path):
+    archive.write_bytes(archive.read_bytes()[:-1])
+    with pytest.raises(BadCheckpoint, match=r"download is none of Spleeter's archives: its SHA-256 is .*, expected"):
+        add_archive(archive, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_archive_of_another_content_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "download"
+    path.write_bytes(b"not a tar")
+    archive = replace(SPLEETER_ARCHIVES[1], sha256=hashlib.sha256(b"not a tar").hexdigest())
+    monkeypatch.setattr(tasks.models.registry, "SPLEETER_ARCHIVES", (archive,))
+    with pytest.raises(BadCheckpoint, match="cannot be unpacked"):
+        add_archive(path, tmp_path / "models")
+    assert not list((tmp_path / "models").iterdir())
+
+
+def test_nothing_leads_out_of_the_folder(archive, tmp_path, monkeypatch):
+    with tarfile.open(archive, "w") as tar:
+        for file in packaged_checkpoint().glob("model.[di]*"):
+            tar.add(file, f"../../{file.name}")
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(tasks.models.registry, "SPLEETER_ARCHIVES", (replace(SPLEETER_ARCHIVES[0], sha256=sha256),))
+    place = add_archive(archive, tmp_path / "a/models")
+    assert len(list(place.iterdir())) == 2
+    assert not list(tmp_path.glob("**/model.meta"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "download"}
 
 
 def test_folder_of_added_models_comes_first(tmp_path):

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import BadSamples
+from tasks.errors import BadCheckpoint, BadSamples, ModelNotInstalled
 from tasks.models import spleeter, spleeter_graph
-from tasks.models.spleeter import ModelNotInstalled, load_separator, packaged_checkpoint
+from tasks.models.spleeter import load_separator, packaged_checkpoint
 from tasks.models.spleeter_graph import Network, build_graph
-from tasks.models.tensor_bundle import BadCheckpoint
 
 REFERENCE = Path(__file__).parents[2] / "benchmarks/spleeter_reference/reference.py"
 SECONDS = 13  # two segments of the networks

@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
+from tasks.errors import BadCheckpoint
 from tasks.models.spleeter import packaged_checkpoint
-from tasks.models.tensor_bundle import BadCheckpoint, crc32c, read_index, read_tensors
+from tasks.models.tensor_bundle import crc32c, read_index, read_tensors
 
 PREFIX = packaged_checkpoint() / "model"
 

@@ -1,0 +1,58 @@
+import onnxruntime
+import pytest
+
+from tasks.errors import ModelNotInstalled
+from tasks.models.runtime import choose_providers, open_session
+from tasks.models.spleeter_graph import _Graph
+
+WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def model():
+    """A network that gives back what it gets."""
+    return _Graph().serialise("magnitude", (1,), (1,))
+
+
+def test_networks_run_on_the_processor_by_default(model):
+    assert open_session(model).get_providers() == ["CPUExecutionProvider"]
+
+
+def test_cuda_comes_first_without_tf32_and_the_processor_last(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    assert choose_providers("cuda") == [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
+
+
+def test_cuda_without_its_package_is_one_line():
+    with pytest.raises(ModelNotInstalled, match="needs the package onnxruntime-gpu: install it") as caught:
+        choose_providers("cuda")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_falls_back_to_the_processor_is_refused(model, monkeypatch):
+    """As with onnxruntime-gpu on a machine without a GPU: the session opens, on the processor."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    with pytest.raises(ModelNotInstalled, match="cannot be used: see that nvidia-smi"):
+        open_session(model, device="cuda")
+
+
+def test_session_that_runs_on_cuda_is_taken(model, monkeypatch):
+    opened = []
+
+    class Session:
+        def __init__(self, model, options, providers):
+            opened.append((options.intra_op_num_threads, providers))
+
+        def get_providers(self):
+            return WITH_CUDA[1:]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    assert isinstance(open_session(model, threads=2, device="cuda"), Session)
+    assert opened == [(2, [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"])]
+
+
+def test_unknown_device_is_named():
+    with pytest.raises(ModelNotInstalled, match="no device tpu: use cpu or cuda"):
+        choose_providers("tpu")
