@@ -90,14 +90,21 @@ def compare_with_reference(python: Path, threads: int) -> dict:
     }
 
 
-def run_spleeter(python: Path, samples: np.ndarray) -> dict[str, np.ndarray]:
-    """Spleeter's own two stems of samples (2, n) with our checkpoint, and the seconds that it took when warm."""
+def run_spleeter(python: Path, samples: np.ndarray, source: Path | None = None) -> dict[str, np.ndarray]:
+    """Spleeter's own stems of samples (2, n), and the seconds that it took when warm.
+
+    Args:
+        python: Interpreter of the reference environment.
+        samples: Stereo at SAMPLE_RATE_HZ.
+        source: Folder of the checkpoint, named 2stems, 4stems or 5stems; ours by default.
+    """
+    source = source or packaged_checkpoint()
     with TemporaryDirectory() as folder:
         np.save(Path(folder) / "input.npy", samples)
         # Spleeter looks for a file of its own beside the checkpoint, so it gets a folder of links.
-        checkpoint = Path(folder) / "2stems"
+        checkpoint = Path(folder) / source.name
         checkpoint.mkdir()
-        for path in packaged_checkpoint().iterdir():
+        for path in source.iterdir():
             (checkpoint / path.name).symlink_to(path)
         (checkpoint / ".probe").unlink(missing_ok=True)
         (checkpoint / ".probe").write_text("OK")
