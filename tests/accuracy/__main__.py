@@ -5,15 +5,17 @@ import json
 import sys
 from pathlib import Path
 
-PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors")
+PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors", "basslines")
+
+
+FROM_PERFORMANCES = ("vectors", "basslines")  # measured on the drummers beside the evaluation sets
 
 
 def main(eval_path: Path, parts: tuple[str, ...]) -> None:
     if not eval_path.is_dir():
         sys.exit(f"There are no evaluation sets in {eval_path}: name their folder with MIDIME_EVAL.")
     for part in parts:
-        # The vectors are measured on the performances beside the evaluation sets.
-        source = eval_path.parent / "train" if part == "vectors" else eval_path
+        source = eval_path.parent / "train" if part in FROM_PERFORMANCES else eval_path
         figures = importlib.import_module(f"tests.accuracy.{part}").run(source)
         print(json.dumps({part: figures}, indent=1, default=str), flush=True)
 

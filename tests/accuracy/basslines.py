@@ -1,8 +1,10 @@
 """How well the notes of a bass are heard: alone, and behind our own separation of a whole band.
 
 Every clip has a bass line, chords and a melody in a key of its own, played by the sound font TimGM6mb, and the drums of
-a performance of the Groove MIDI Dataset. Needs `fluidsynth` and the sound font (apt-get install --no-install-recommends
-fluidsynth timgm6mb-soundfont). Run as a script with the folder that holds groove/ and how many clips.
+a performance of the Groove MIDI Dataset. Its acoustic bass is
+left out: it speaks a fifth of a second late. Needs `fluidsynth` and the sound font (apt-get install
+--no-install-recommends fluidsynth timgm6mb-soundfont). Run as a script with the folder that holds groove/ and how many
+clips.
 """
 
 import json
@@ -23,7 +25,7 @@ from tasks.music.signals import HOP_S, SAMPLE_RATE_HZ, Signal, compute_log_mel
 SOUND_FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 CLIPS = 24
 CLIP_S = 20.0
-BASSES, CHORDS, LEADS = (32, 33, 34, 35, 36, 38, 39), (0, 4, 16, 24, 27, 48), (56, 65, 73, 80)
+BASSES, CHORDS, LEADS = (33, 34, 35, 36, 38, 39), (0, 4, 16, 24, 27, 48), (56, 65, 73, 80)
 BLOCK = 10 * SAMPLE_RATE_HZ
 ONSET_WINDOW_S, PITCH_WINDOW_CENTS = 0.05, 50.0
 
@@ -40,7 +42,7 @@ class Line:
 def run(train_path: Path, clips: int = CLIPS) -> dict:
     """Note F (onset within 50 ms, pitch within 50 cents) with precision and recall, and notes heard in drums alone."""
     if not SOUND_FONT.is_file() or not shutil.which("fluidsynth"):
-        sys.exit("The notes of basses are measured with fluidsynth and timgm6mb-soundfont: install both.")
+        return {"not measured": "Install fluidsynth and timgm6mb-soundfont (apt-get)."}
     scores: dict[str, list] = {"bass alone": [], "in the band": []}
     octave_free, invented, drums_s = [], 0, 0.0
     performances = sorted((train_path / "groove").glob("**/*_beat_4-4.mid"))
