@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from catalog.lake import refuse_password
 from catalog.views import load_questions
 
 CONTINUED = "   … "
@@ -18,7 +19,11 @@ def attach_statement(lake: str | Path, catalog: str | None = None) -> str:
     Args:
         lake: The lake's folder.
         catalog: The catalogue when it is not the folder's own, such as `postgres:dbname=midime host=db`.
+
+    Raises:
+        OpenSecret: The catalogue's address holds a password.
     """
+    refuse_password(catalog)
     folder = Path(lake).resolve()
     place = (catalog or f"sqlite:{folder / 'catalog.sqlite'}").replace("'", "''")
     data = str(folder / "tables").replace("'", "''")

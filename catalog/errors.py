@@ -9,6 +9,14 @@ class LakeNotFound(CatalogError):
     """There is no lake at this place."""
 
 
+class UnreadableLake(CatalogError):
+    """The lake's catalogue does not answer."""
+
+
+class OpenSecret(CatalogError):
+    """A password stands where it would be shown."""
+
+
 class UnwritableLake(CatalogError):
     """The lake's folder cannot be written."""
 
@@ -35,3 +43,7 @@ class ShrunkenSource(CatalogError):
 
 class LakeInUse(CatalogError):
     """The lake is at work for somebody else."""
+
+
+class TracesLeft(CatalogError):
+    """Something of what was purged was found again."""

@@ -20,8 +20,10 @@ import hashlib
 import importlib
 import json
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,15 +32,16 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from catalog.errors import BadQuery, LakeInUse, LakeNotFound, UnknownId, UnwritableLake
-from catalog.fingerprint_index import erase_tracks, open_stores
+from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnreadableLake, UnwritableLake
+from catalog.fingerprint_index import open_stores
 from catalog.orphans import remove_orphans
+from catalog.soundness import check_tables
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
 from catalog.views import load_views
 
 DEFAULT_LAKE = Path("data/lake")
 BUSY_TIMEOUT_MS = 60_000
-INDEX_PARTS = (".arrow", ".faiss")  # the files of an index, of which index_versions names the first
+PASSWORD = re.compile(r"password\s*=|://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 SNAPSHOT_RETENTION = timedelta(days=7)
 
 
@@ -54,12 +57,30 @@ def connect(
 
     Raises:
         LakeNotFound: There is no lake in the folder.
+        UnreadableLake: The catalogue does not answer.
+        OpenSecret: The catalogue's address holds a password.
     """
     folder = Path(lake)
     if catalog is None and not (folder / "catalog.sqlite").is_file():
         raise LakeNotFound(f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}")
     options = ["READ_ONLY"] + ([f"SNAPSHOT_VERSION {int(snapshot)}"] if snapshot is not None else [])
-    return _attach(folder, catalog, options)
+    try:
+        return _attach(folder, catalog, options)
+    except duckdb.Error as error:
+        raise UnreadableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
+
+
+def refuse_password(catalog: str | None) -> None:
+    """Keep passwords out of addresses, which stand in messages, in logs and in lines for other clients.
+
+    Raises:
+        OpenSecret: The address holds one.
+    """
+    if catalog and PASSWORD.search(catalog):
+        raise OpenSecret(
+            "The address of the catalogue holds a password, which logs would show: "
+            "take it out, and set PGPASSWORD or write it to ~/.pgpass."
+        )
 
 
 class Lake:
@@ -95,6 +116,15 @@ class Lake:
 
     def close(self) -> None:
         self.connection.close()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let go of the catalogue for the length of the block, so that another program can rewrite it."""
+        self.connection.close()
+        try:
+            yield
+        finally:
+            self.connection = _attach(self.folder, self.catalog, [])
 
     def __enter__(self) -> "Lake":
         return self
@@ -133,7 +163,8 @@ class Lake:
             except BaseException:
                 _roll_back(self.connection)
                 raise
-            self._record_files()
+            with suppress(duckdb.Error, OSError):  # the commit stands; the next one records its files
+                self._record_files()
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -167,8 +198,24 @@ class Lake:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Say that files are being written whose rows come later, so that nobody takes them for left behind."""
-        with (self.folder / ".work.lock").open("a") as file:
+        with (self.folder / ".work.lock").open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Keep ingests and nightly runs from beginning meanwhile.
+
+        Raises:
+            LakeInUse: One is at work.
+        """
+        with (self.folder / ".work.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LakeInUse(
+                    f"An ingest or a nightly run is at work on this lake: {what} it when that has ended."
+                ) from error
             yield
 
     def repair(self) -> dict[str, int]:
@@ -178,17 +225,12 @@ class Lake:
             How many files were removed, by kind.
 
         Raises:
-            LakeInUse: An ingest is running: its stems have no rows yet.
+            LakeInUse: An ingest or a nightly run is at work: its files have no rows yet.
         """
-        with (self.folder / ".work.lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LakeInUse("An ingest is running on this lake: repair it when that has ended.") from error
-            with _locked(self.folder):
-                removed = remove_orphans(self.folder, self.connection)
-                self._record_files()
-                return removed
+        with self.alone("repair"), _locked(self.folder):
+            removed = remove_orphans(self.folder, self.connection)
+            self._record_files()
+            return removed
 
     def compact(self, retention: timedelta = SNAPSHOT_RETENTION) -> dict[str, int]:
         """Merge small files, drop deleted rows, forget snapshots older than the retention and their files.
@@ -202,118 +244,86 @@ class Lake:
             self.connection.execute("CALL ducklake_merge_adjacent_files('lake')")
             for table in TABLES:
                 self.connection.execute(f"CALL ducklake_rewrite_data_files('lake', '{table.name}')")
-            expired = self._forget_snapshots(retention)
+            expired = self._expire_snapshots(retention)
+            self.connection.execute(
+                "CALL ducklake_cleanup_old_files('lake', older_than => ?::TIMESTAMPTZ)",
+                [datetime.now(UTC) - retention],
+            )
             self._record_files()
             return {"files_before": before, "files_after": len(self._list_files()), "snapshots_forgotten": expired}
 
     def verify(self) -> list[str]:
-        """Check every committed file against its record, and every reference; a sentence for each problem."""
-        with _locked(self.folder):
-            self._record_files()  # a writer may have been killed between its commit and the record of its files
-        problems = [problem for record in self._recorded_files() for problem in self._check_file(*record)]
-        recorded = {uri for uri, *_ in self._recorded_files()}
+        """Check each committed file against its record and each table against its declaration; a sentence a problem."""
+        problems, records = [], []
+        try:
+            with _locked(self.folder):
+                self._record_files()  # a writer may have been killed between its commit and the record of its files
+            records = self._recorded_files()
+        except (duckdb.Error, OSError) as error:
+            problems.append(f"{DATA_FILES.name} cannot be read: {_first_line(error)}")
+        problems += [problem for record in records for problem in self._check_file(*record)]
+        recorded = {uri for uri, *_ in records}
         problems += [
             f"{uri} is in the lake but has no record."
             for uri, table in self._list_files().items()
             if uri not in recorded and table != DATA_FILES.name
         ]
-        for table in TABLES:
-            try:
-                problems += self._check_table(table.name)
-            except duckdb.Error as error:
-                problems.append(f"{table.name} cannot be read: {_first_line(error)}")
+        problems += check_tables(self.connection)
         problems += [problem for store in open_stores(self.folder) for problem in store.verify()]
         return problems + list(self._check_stems())
 
-    def purge_tracks(self, track_ids: Sequence[str]) -> dict[str, int]:
-        """Remove every trace of these tracks: rows, stems, index entries, and the snapshots that still hold them.
+    def forget_past(self, grace_s: float = 0.0) -> None:
+        """Drop deleted rows, forget all snapshots but the newest, and remove what only they knew.
 
-        Indexes that may hold the tracks' vectors are removed as well; the next nightly run builds them again.
-
-        Returns:
-            Rows removed from each table, and files removed.
-
-        Raises:
-            UnknownId: A track that the lake does not hold.
+        Args:
+            grace_s: How long readers that began before may still use the files.
         """
-        ids = list(dict.fromkeys(track_ids))
-        self._require_tracks(ids)
-        removed = {}
-        with self.transaction("purge", {"tracks": len(ids)}) as change:
-            uris = change.values("SELECT uri FROM files WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids])
-            hashes = change.values("SELECT file_hash FROM tracks WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids])
-            patterns = change.values(
-                "SELECT pattern_id::VARCHAR FROM patterns WHERE track_id IN (SELECT unnest(?::UUID[]))", [ids]
-            )
-            stems = change.values(
-                "SELECT uri FROM stems WHERE uri IS NOT NULL AND track_id IN (SELECT unnest(?::UUID[]))", [ids]
-            )
-            indexes = change.values("SELECT uri FROM index_versions", []) if patterns else []
-            for table in TABLES:
-                count = 0
-                for column in table.columns:
-                    if column.startswith("track_id"):
-                        count += change.delete(table.name, column, ids)
-                    elif column.startswith("pattern_id"):
-                        count += change.delete(table.name, column, patterns)
-                if table.name == "rejects":
-                    count += change.delete("rejects", "uri", uris) + change.delete("rejects", "file_hash", hashes)
-                if table.name == "index_versions" and indexes:
-                    count += change.delete("index_versions", "uri", indexes)
-                removed[table.name] = count
-        erase_tracks(self.folder, ids)
         with _locked(self.folder):
-            stems = {*stems, *(uri for track in ids for uri in self._list_stems(track))}
-            removed["stem_files"] = sum(self._remove(uri) for uri in stems)
-            parts = [str(Path(uri).with_suffix(part)) for uri in indexes for part in INDEX_PARTS]
-            removed["index_files"] = sum(self._remove(uri) for uri in parts)
+            self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
             for table in TABLES:
                 self.connection.execute(
                     f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
                 )
-            self._forget_snapshots(timedelta(0))
+            self._expire_snapshots(timedelta(0))
+        time.sleep(grace_s)
+        with _locked(self.folder):
+            self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
+            remove_orphans(self.folder, self.connection)
             self._record_files()
-        return removed
 
-    def _require_tracks(self, ids: list[str]) -> None:
-        known = {row[0] for row in self.connection.execute("SELECT track_id::VARCHAR FROM tracks").fetchall()}
-        missing = [track for track in ids if track not in known]
-        if missing:
-            raise UnknownId(f"The lake holds no track {missing[0]}.")
-
-    def _remove(self, uri: str) -> bool:
+    def remove_file(self, uri: str) -> bool:
+        """Remove a file of the lake and the folders that are empty without it; whether it was there."""
         path = self.folder / uri
-        path.unlink(missing_ok=True)
+        if not path.is_file():
+            return False
+        path.unlink()
         parent = path.parent
         while parent != self.folder and not any(parent.iterdir()):
             parent.rmdir()
             parent = parent.parent
         return True
 
-    def _list_stems(self, track_id: str) -> list[str]:
+    def list_stems(self, track_id: str) -> list[str]:
         """The stem files of a track, also those that older snapshots refer to."""
         paths = (self.folder / "stems" / track_id[:2] / track_id).glob("*")
         return [path.relative_to(self.folder).as_posix() for path in paths]
 
-    def _forget_snapshots(self, retention: timedelta) -> int:
+    def _expire_snapshots(self, retention: timedelta) -> int:
         before = datetime.now(UTC) - retention
-        expired = self.connection.execute(
-            "CALL ducklake_expire_snapshots('lake', older_than => ?::TIMESTAMPTZ)", [before]
-        ).fetchall()
-        if retention:
-            self.connection.execute("CALL ducklake_cleanup_old_files('lake', older_than => ?::TIMESTAMPTZ)", [before])
-        else:
-            self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
-        return len(expired)
+        return len(
+            self.connection.execute(
+                "CALL ducklake_expire_snapshots('lake', older_than => ?::TIMESTAMPTZ)", [before]
+            ).fetchall()
+        )
 
     def _list_files(self) -> dict[str, str]:
-        """Every Parquet file of the newest snapshot: its place relative to the lake, and its table."""
-        files = {}
+        """Every file of the newest snapshot, of rows and of their deletions: its place in the lake, and its table."""
+        files, top = {}, self.folder.resolve()
         for table in TABLES:
-            for (path,) in self.connection.execute(
-                f"SELECT data_file FROM ducklake_list_files('lake', '{table.name}')"
+            for paths in self.connection.execute(
+                f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
             ).fetchall():
-                files[os.path.relpath(path, self.folder.resolve())] = table.name
+                files |= {os.path.relpath(path, top): table.name for path in paths if path}
         return files
 
     def _recorded_files(self) -> list[tuple]:
@@ -333,39 +343,32 @@ class Lake:
         if not gone and not new:
             return
         self.connection.execute("BEGIN")
-        change = Transaction(self.connection)
-        change.delete(DATA_FILES.name, "uri", gone)
-        change.insert(DATA_FILES.name, DATA_FILES.make_rows(new))
-        self.connection.execute("COMMIT")
+        try:
+            change = Transaction(self.connection)
+            change.delete(DATA_FILES.name, "uri", gone)
+            change.insert(DATA_FILES.name, DATA_FILES.make_rows(new))
+            self.connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(self.connection)
+            raise
 
     def _check_file(self, uri: str, table: str, rows: int, size_bytes: int, sha256: str) -> Iterator[str]:
         path = self.folder / uri
         if not path.is_file():
             yield f"{uri} of {table} is missing."
             return
-        found = _measure_file(path)
-        if found["sha256"] != sha256:
+        if path.stat().st_size != size_bytes or hash_file(path) != sha256:
             yield f"{uri} of {table} has changed since it was committed."
-        if found["rows"] != rows:
-            yield f"{uri} of {table} holds {found['rows']} rows; {rows} were committed."
-
-    def _check_table(self, name: str) -> Iterator[str]:
-        table = BY_NAME[name]
-        keys = ", ".join(f'"{column}"' for column in table.key)
-        doubled = self.connection.execute(
-            f"SELECT count(*) FROM (SELECT {keys} FROM {name} GROUP BY ALL HAVING count(*) > 1)"
-        ).fetchone()[0]
-        if doubled:
-            yield f"{name} has {doubled} keys ({', '.join(table.key)}) more than once."
-        if name != "tracks" and "track_id" in table.columns:
-            lost = self.connection.execute(
-                f"SELECT count(*) FROM {name} WHERE track_id NOT IN (SELECT track_id FROM tracks)"
-            ).fetchone()[0]
-            if lost:
-                yield f"{name} has {lost} rows of unknown tracks."
+        elif (found := _measure_file(path)["rows"]) != rows:
+            yield f"{uri} of {table} holds {found} rows; {rows} were committed."
 
     def _check_stems(self) -> Iterator[str]:
-        rows = self.connection.execute("SELECT uri, sha256 FROM stems WHERE uri IS NOT NULL ORDER BY uri").fetchall()
+        try:
+            rows = self.connection.execute(
+                "SELECT uri, sha256 FROM stems WHERE uri IS NOT NULL ORDER BY uri"
+            ).fetchall()
+        except duckdb.Error:  # that it cannot be read has been said
+            return
         for uri, sha256 in rows:
             if not (self.folder / uri).is_file():
                 yield f"{uri} is missing."
@@ -471,6 +474,7 @@ def hash_file(path: Path) -> str:
 def _attach(folder: Path, catalog: str | None, options: list[str]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
     connection.execute("SET TimeZone = 'UTC'")
+    refuse_password(catalog)
     kind = catalog.split(":", 1)[0] if catalog else "sqlite"
     load_extensions(connection, f"{kind}_scanner", "ducklake")
     if kind == "sqlite":

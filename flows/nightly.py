@@ -31,7 +31,7 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
     place = {"lake": str(settings.lake), "catalog": settings.catalog}
     duplicates = DuplicateParams()
     similarities = IndexParams(min_similarity=settings.min_similarity, neighbours=settings.neighbours)
-    with Lake.open(**place) as opened, record_run(opened, "nightly", chosen, settings) as run:
+    with Lake.open(**place) as opened, opened.at_work(), record_run(opened, "nightly", chosen, settings) as run:
         matches = find_duplicates(**place, params=duplicates)
         songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
         indexes = build_indexes(**place, params=similarities)

@@ -19,7 +19,7 @@ StemChoice = Literal["2", "4", "5", "none"]
 class Settings(BaseSettings):
     """Where the lake lies, what is computed, and within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MIDIME_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MIDIME_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     lake: Path = Field(Path("data/lake"), description="The lake's folder.")
     catalog: str | None = Field(None, description="A catalogue for many machines: postgres:dbname=midime host=db.")
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     track_memory_mb: int | None = Field(
         None,
         ge=256,
-        description="Most memory of a worker: a track that needs more fails. Dask's limit by default.",
+        description="Most memory of a worker: a track that needs more fails. Four fifths of Dask's limit by default.",
     )
     max_attempts: int = Field(3, ge=1, description="How often a failed track is tried, over all runs.")
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from queue import Empty, Queue
 
-from distributed import Client, Future, KilledWorker
+from distributed import Client, Future, KilledWorker, get_worker
 from distributed.comm import CommClosedError
 
 from tasks.errors import TrackTimeout, WorkerCrashed
@@ -23,6 +23,7 @@ FUTURES_PER_WORKER = 2
 GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
 PATIENCE_S, LOOK_STEP_S = 60.0, 10.0  # without a worker, and how often the scheduler is asked
 STOP_STEP_S = 0.5
+SHARE_OF_MEMORY = 0.8
 
 
 class ClusterLost(RuntimeError):
@@ -73,11 +74,21 @@ def analyse_guarded(job: TrackJob, params: TrackParams) -> TrackResult:
     guard.daemon = True
     guard.start()
     try:
-        with collect_log() as log, _limit_memory(params.memory_mb):
-            result = analyse_track(job, params)
+        limited = replace(params, memory_mb=params.memory_mb or _share_of_memory())
+        with collect_log() as log, _limit_memory(limited.memory_mb):
+            result = analyse_track(job, limited)
         return replace(result, log=log)
     finally:
         guard.cancel()
+
+
+def _share_of_memory() -> int | None:
+    """What Dask lets this worker hold, less a reserve: at 95 % the worker would be ended, whatever it holds."""
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # no worker
+        return None
+    return int(SHARE_OF_MEMORY * limit) >> 20 if limit else None
 
 
 @contextmanager

@@ -394,7 +394,7 @@ class _Known:
         _, size, modified_at, stage, version, reason, failed, attempts, limit = self.rejects[file.uri]
         if (size, modified_at) != (file.size_bytes, file.modified_at) or self.stages.get(stage, version) != version:
             return None
-        if limit is not None and (self.limits.get(LIMITS[reason]) or float("inf")) > limit:
+        if limit is not None and (self.limits.get(LIMITS[reason]) or 0) > limit:
             return None
         if failed and (attempts < self.retry.max_attempts or reason == UnreadableFile.reason):
             return None

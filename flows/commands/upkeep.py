@@ -27,6 +27,8 @@ def purge(
     """Remove every trace of tracks: rows, stems, MIDI, index entries and old snapshots. Cannot be undone."""
     if bool(track) == bool(user):
         refuse("Say whose traces: --track ID or --user ID.")
+    from catalog.purge import purge_tracks
+
     settings = read_settings(lake)
     with open_reader(settings) as connection:
         ids = track or [
@@ -40,8 +42,10 @@ def purge(
     if not yes:
         typer.confirm(f"Remove {len(ids)} tracks for good?", abort=True, err=True)
     with open_writer(settings) as opened:
-        removed = opened.purge_tracks(ids)
+        removed = purge_tracks(opened, ids)
+    searched = removed.pop("places_searched")
     print_rows(["removed from", "count"], [[name, count] for name, count in removed.items() if count])
+    notes.print(f"{searched} files of the lake were searched: no trace is left.")
 
 
 def compact(lake: LakeOption = None, as_json: JsonOption = False) -> None:

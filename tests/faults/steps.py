@@ -111,7 +111,7 @@ def _arm(target: str, when: str, call: int) -> None:
     setattr(owner, name, classmethod(deadly) if isinstance(held, classmethod) else deadly)
 
 
-def read_rows(lake: Path) -> dict[str, list]:
+def read_rows(lake: Path, address: str | None = None) -> dict[str, list]:
     """What the lake holds but for names of runs, times of writing and speed."""
     import catalog
 
@@ -123,7 +123,7 @@ def read_rows(lake: Path) -> dict[str, list]:
         "track_stages": "run_id, seconds, peak_rss_mb",
     }
     tables = ("tracks", "files", "stems", "onsets", "beats", "notes", "sections", "patterns", "fingerprints")
-    with catalog.connect(lake) as connection:
+    with catalog.connect(lake, address) as connection:
         return {
             name: connection.execute(
                 f"SELECT * {f'EXCLUDE ({left_out[name]})' if name in left_out else ''} FROM {name} ORDER BY ALL"

@@ -134,6 +134,38 @@ def test_two_ingests_at_once_hold_each_content_once(corpus, expected, command, w
 
 
 @long_one
+def test_an_ingest_takes_over_what_a_killed_one_had_claimed(corpus, expected, command, watch, tmp_path, survived):
+    lake = tmp_path / "lake"
+    watch(lake)
+    first = command(*ingest(corpus, lake))  # one shard: it claims everything and commits nothing for a while
+    first.wait_until(lambda: len(first.workers()) == 2 and has_tables(lake))
+    second = command(*ingest(corpus, lake))
+    second.wait_until(lambda: len(second.workers()) == 2)
+    first.process.kill()
+    first.wait()
+    survived["kills of flows with claims"] += 1
+    assert second.wait() == 0
+    first.wait_for_no_family()
+    assert is_sound(lake)
+    assert read_rows(lake) == expected
+
+
+@long_one
+def test_nights_compactions_and_an_ingest_at_once(corpus, expected, command, watch, tmp_path, survived):
+    lake = tmp_path / "lake"
+    watch(lake)
+    run = command(*ingest(corpus, lake), MIDIME_SHARD_FILES="3")
+    run.wait_until(lambda: count_tracks(lake) > 0)
+    while run.process.poll() is None:
+        others = [command("nightly", "--lake", lake) for _ in range(2)] + [command("compact", "--lake", lake)]
+        assert [other.wait() for other in others] == [0, 0, 0], [other.said for other in others]
+        survived["nights beside an ingest"] += 2
+    assert run.wait() == 0
+    assert is_sound(lake)
+    assert read_rows(lake) == expected
+
+
+@long_one
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_stops_the_run_and_nothing_is_half_visible(corpus, command, tmp_path, survived):
     disk = tmp_path / "disk"

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from pydantic import ValidationError
 
 from catalog.lake import load_extensions
 from catalog.tables import TABLES, make_id
 from flows.cli import main
+from flows.settings import Settings
 from tasks.commit import Owner, commit_shard
 from tasks.plan import make_plan
 from tasks.track import TrackParams, analyse_track
@@ -327,3 +329,12 @@ def test_repair_tells_what_it_removed(run_midime, lake):
     lake.close()
     done = run_midime("verify", "--repair", lake=lake.folder)
     assert (done.returncode, "1 stem files removed" in done.stderr) == (0, True)
+
+
+def test_a_secret_in_the_settings_is_in_no_error(monkeypatch):
+    monkeypatch.setenv("MIDIME_ALERT_TO", "mailto://ann:hunter2@example.org")
+    monkeypatch.setenv("MIDIME_WORKERS", "many")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
+    assert "many" not in str(caught.value)

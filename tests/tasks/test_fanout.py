@@ -71,6 +71,45 @@ def test_a_track_that_needs_more_memory_than_it_may_is_out_of_memory(tmp_path, m
     assert np.ones(1 << 20).sum() == 1 << 20
 
 
+def devour_memory(job, params):
+    """The guard around a stage that takes memory until there is none."""
+    import tasks.fanout
+    import tasks.track
+
+    def devour(*_, **__):
+        held = []
+        while True:
+            held.append(np.ones(1 << 24))  # 128 MiB
+
+    if os.path.basename(job.file.path) == "huge.wav":
+        tasks.track.analyse_file, real = devour, tasks.track.analyse_file
+    try:
+        return tasks.fanout.analyse_guarded(job, params)
+    finally:
+        if os.path.basename(job.file.path) == "huge.wav":
+            tasks.track.analyse_file = real
+
+
+devour_memory.__module__ = "__main__"
+
+
+def test_a_track_that_eats_memory_costs_itself_alone_without_any_setting(tmp_path, monkeypatch):
+    for name in ("a.wav", "huge.wav", "z.wav"):
+        (tmp_path / name).write_bytes(name.encode())
+    jobs = make_plan([tmp_path], "c", None, {}).jobs
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="3GiB", dashboard_address="127.0.0.1:0") as one,
+    ):
+        worker = one.workers[0].pid
+        monkeypatch.setattr(tasks.fanout, "analyse_guarded", devour_memory)
+        results = {os.path.basename(r.job.file.path): r.fault for r in fan_out(one.scheduler_address, jobs, PARAMS)}
+        assert one.workers[0].pid == worker
+    reasons = {name: fault.reason for name, fault in results.items()}
+    assert reasons == {"a.wav": "not_audio", "huge.wav": "out_of_memory", "z.wav": "not_audio"}
+    assert results["huge.wav"].limit_value == int(0.8 * 3 * 1024)
+
+
 def test_a_run_that_is_to_stop_drops_the_tracks_in_flight(cluster, tmp_path):
     for index in range(20):
         (tmp_path / f"{index}.wav").write_bytes(b"%d" % index)

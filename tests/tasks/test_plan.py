@@ -8,7 +8,7 @@ import pytest
 from catalog.errors import ShrunkenSource
 from catalog.tables import BEATS
 from tasks.commit import Owner, commit_plan, commit_shard
-from tasks.errors import CorruptAudio, LongSignal, StageFailed, UnreadableFile
+from tasks.errors import CorruptAudio, LongSignal, OutOfMemory, StageFailed, UnreadableFile
 from tasks.fanout import describe_death
 from tasks.plan import Fault, RetryParams, make_plan, name_corpus
 from tasks.track import TrackParams, TrackResult, stage_versions
@@ -204,6 +204,16 @@ def test_what_a_limit_kept_out_is_tried_again_under_a_higher_limit(folder, lake)
     commit_shard(lake, "c/000", [TrackResult(job, fault=fault)], RUN_ID, Owner())
     assert plan(folder, lake, limits=vars(low)).jobs == []
     assert len(plan(folder, lake, limits=vars(high)).jobs) == 1
+
+
+def test_a_limit_that_is_not_set_tries_nothing_again(folder, lake):
+    (folder / "deep/b.wav").unlink()
+    for _ in range(3):
+        (job,) = plan(folder).jobs
+        fault = Fault.of(OutOfMemory("It needs more."), "decode", "v1", {"memory_mb": 2_000})
+        commit_shard(lake, "c/000", [TrackResult(job, fault=fault)], RUN_ID, Owner())
+    assert plan(folder, lake, limits=vars(TrackParams())).jobs == []
+    assert len(plan(folder, lake, limits=vars(TrackParams(memory_mb=4_000))).jobs) == 1
 
 
 def test_a_folder_that_cannot_be_listed_is_named_until_it_can(folder, lake, monkeypatch):
