@@ -117,6 +117,7 @@ def models(
         if model.path:
             out.print(f"  {model.path}\n  sha256 {model.sha256}", highlight=False, soft_wrap=True)
         else:
+            out.print(f"  sha256 of the archive {model.archive_sha256}", highlight=False, soft_wrap=True)
             out.print(model.how_to_install, highlight=False, markup=False, soft_wrap=True)
 
 
