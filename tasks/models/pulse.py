@@ -9,15 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from tasks.models.runtime import open_session
 from tasks.music import beats
-from tasks.music.beats import BeatParams, Pulse, Rhythm, blend_pulses, track_beats
+from tasks.music.beats import TEMPI_BPM, BeatParams, Pulse, Rhythm, blend_pulses, track_beats
 from tasks.music.meter import METERS
 from tasks.music.onsets import compute_flux
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
-BACKEND = "pulse-tcn-1"
+BACKEND = "pulse-tcn-2"
 VERSION = f"{BACKEND}+{beats.VERSION}"
 
 _WEIGHTS_PATH = Path(__file__).with_name("pulse.onnx")
@@ -73,7 +74,7 @@ class PulseStream:
 
     def __init__(self) -> None:
         self._pieces = PieceStream(_CHUNK_FRAMES, _CONTEXT_FRAMES)
-        self._logits = [np.zeros((2 + len(METERS), 0), np.float32)]
+        self._parts = [_to_pulse(np.zeros((2 + len(METERS) + len(TEMPI_BPM), 0), np.float32))]
 
     def push(self, mel: LogMel) -> None:
         """Take frames at HOP_S."""
@@ -82,15 +83,20 @@ class PulseStream:
     def finish(self) -> Pulse:
         """One frame for every two of the spectrogram; the stream is spent."""
         self._hear(self._pieces.finish())
-        logits = np.concatenate(self._logits, axis=1)
-        beat, downbeat = 1.0 / (1.0 + np.exp(-logits[:2]))
-        meter = np.exp(logits[2:] - logits[2:].max(axis=0, keepdims=True))
-        return Pulse(beat, downbeat, meter / meter.sum(axis=0, keepdims=True))
+        fields = ("beat", "downbeat", "meter", "tempo")
+        return Pulse(*(np.concatenate([getattr(part, name) for part in self._parts], axis=-1) for name in fields))
 
     def _hear(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             logits = _load_network().run(None, {"mel": np.ascontiguousarray(piece.values[None], np.float32)})[0][0]
-            self._logits.append(logits[:, piece.start // 2 : (piece.end + 1) // 2])
+            self._parts.append(_to_pulse(logits[:, piece.start // 2 : (piece.end + 1) // 2]))
+
+
+def _to_pulse(logits: np.ndarray) -> Pulse:
+    """Probabilities of what the network says, (2 + meters + tempi, frames)."""
+    beat, downbeat = 1.0 / (1.0 + np.exp(-logits[:2]))
+    meter, tempo = logits[2 : 2 + len(METERS)], logits[2 + len(METERS) :]
+    return Pulse(beat, downbeat, softmax(meter, axis=0), softmax(tempo, axis=0).astype(np.float16))
 
 
 @lru_cache(maxsize=1)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tasks.music.accents import Accents, measure_accents, normalise_flux
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.signals import HOP_S
 
-VERSION = "beat-readings-3"
+VERSION = "beat-readings-4"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
+TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 
 LEVELS = (1.0, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2.0, 3.0)  # tempi that are tried, against the first
 USUAL_TEMPO_BPM = {"6/8": 78.0, "7/8": 200.0}
@@ -26,9 +28,16 @@ FEATURES = (
     "strength of the downbeats",
     "share of all downbeats that are heard",
     "opinion of the network on the meter",
+    "opinion of the network on the tempo",
     "evenness of the bars",
     "beats in three parts, in 6/8",
     "beats in three parts, else",
+    "onsets on the beats",
+    "onsets in three parts, in 6/8",
+    "onsets in three parts, else",
+    "onsets on the downbeats against other beats",
+    "bars alike, against other distances",
+    "bars alike, against the likeliest other distance",
     "3/4",
     "5/4",
     "6/8",
@@ -44,11 +53,13 @@ class Pulse:
         beat: float32 (frames,), probability that a beat falls here.
         downbeat: float32 (frames,), that it is the first of a bar.
         meter: float32 (len(METERS), frames), probability of each meter; "none" is music without a pulse, or no music.
+        tempo: float16 (len(TEMPI_BPM), frames), probability of each tempo of the beat.
     """
 
     beat: np.ndarray
     downbeat: np.ndarray
     meter: np.ndarray
+    tempo: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,17 +74,17 @@ class BeatParams:
         beat_odds: How much rarer beats are than frames between them: the higher, the fainter beats are followed.
         level_range: How far the tempo may stray from the level that is tried, as a factor.
         reading_weights: What counts for a reading, in the order of FEATURES.
-        pulse_weights: Constant and weights of the strength of the beats and of the network's "none", for the
-            probability that there is a pulse at all.
+        pulse_weights: Constant and weights of the strength of the beats, of their share and of the network's "none",
+            for the probability that there is a pulse at all.
         downbeat_gain: What a beat's downbeat activation, as a share of its beat activation, is multiplied by to make a
             probability.
         min_beats: Fewer are no rhythm.
-        min_pulse: Less probability of a pulse is none.
+        min_pulse: Less probability of a pulse is none; below a half, since real music is heard less surely than the
+            material of the network.
         drums_weight: How much the drum stem counts against the mixture, in [0, 1].
         meter: The bar model.
 
-    The weights of the readings are those that tasks/models/training/fit_readings.py finds on clips that the network was
-    not trained on; those of the pulse were fitted in the same way to its own material.
+    The weights are those that tasks/models/training/fit_readings.py finds on clips that the network was not trained on.
     """
 
     tempo_min_bpm: float = 45.0
@@ -82,11 +93,32 @@ class BeatParams:
     beat_reach: int = 1
     beat_odds: float = 7.0
     level_range: float = 1.13
-    reading_weights: tuple[float, ...] = (0.69, 1.2, 1.15, 1.62, 1.2, 0.72, 1.11, 0.46, -0.2, -0.51, 0.09, -0.42, -0.02)
-    pulse_weights: tuple[float, float, float] = (5.87, 2.83, -0.87)
+    reading_weights: tuple[float, ...] = (
+        0.69,
+        0.47,
+        0.72,
+        1.54,
+        1.26,
+        0.53,
+        0.68,
+        0.8,
+        0.51,
+        -0.34,
+        0.5,
+        0.14,
+        0.26,
+        -0.38,
+        0.85,
+        0.89,
+        -0.22,
+        0.03,
+        -0.66,
+        0.05,
+    )
+    pulse_weights: tuple[float, float, float, float] = (5.39, 2.78, 1.23, -0.91)
     downbeat_gain: float = 1.0
     min_beats: int = 4
-    min_pulse: float = 0.5
+    min_pulse: float = 0.3
     drums_weight: float = 0.5
     meter: MeterParams = field(default_factory=MeterParams)
 
@@ -150,13 +182,13 @@ def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams(
 
     Args:
         pulse: Of the whole track.
-        flux: float32 (frames,) at HOP_S, in which the swing is measured: of the drums, or of the mixture.
+        flux: float32 (frames,) at HOP_S, whose accents and swing are measured: of the drums, or of the mixture.
         params: The models.
 
     Returns:
         The rhythm; that of `no_pulse` where there is none.
     """
-    readings = propose_readings(pulse, params)
+    readings = propose_readings(pulse, flux, params)
     if not readings:
         return no_pulse()
     scores = np.array([reading.features @ params.reading_weights for reading in readings])
@@ -186,11 +218,11 @@ def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams(
     )
 
 
-def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Reading]:
+def propose_readings(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams()) -> list[Reading]:
     """The ways to count the music, each level of the beat in each meter; none where there are not beats enough.
 
-    The first level follows the strongest beats; the others are decoded anew near a simple multiple of its tempo, so
-    that each finds its own phase.
+    The first level follows the strongest beats; the others are decoded anew near a simple multiple of its tempo, or
+    near a tempo that the network thinks likely, so that each finds its own phase.
     """
     first = decode_beats(pulse.beat, params)
     if len(first) < params.min_beats:
@@ -198,25 +230,37 @@ def propose_readings(pulse: Pulse, params: BeatParams = BeatParams()) -> list[Re
     slack = round(0.5 * FRAME_RATE_HZ)
     begin, end = max(0, first[0] - slack), min(len(pulse.beat), first[-1] + slack + 1)
     tempo_bpm = regress_tempo(_refine(pulse.beat, first))
+    onsets = normalise_flux(flux)
     tempi: list[float] = []
     readings: list[Reading] = []
-    for level in LEVELS:
-        at_bpm = tempo_bpm * level
+    for at_bpm in (*(tempo_bpm * level for level in LEVELS), *_likely_tempi(pulse)):
         near = replace(params, tempo_min_bpm=at_bpm / params.level_range, tempo_max_bpm=at_bpm * params.level_range)
-        if level != 1.0 and not params.tempo_min_bpm <= at_bpm <= params.tempo_max_bpm:
+        if at_bpm != tempo_bpm and not params.tempo_min_bpm <= at_bpm <= params.tempo_max_bpm:
             continue
-        frames = first if level == 1.0 else decode_beats(pulse.beat, near)
+        frames = first if at_bpm == tempo_bpm else decode_beats(pulse.beat, near)
         frames = frames[(frames >= begin) & (frames < end)]
         if len(frames) < params.min_beats:
             continue
-        found_bpm = regress_tempo(_refine(pulse.beat, frames))
+        time_s = _refine(pulse.beat, frames)
+        found_bpm = regress_tempo(time_s)
         if all(abs(found_bpm / other - 1.0) > 0.04 for other in tempi):
             tempi.append(found_bpm)
-            readings += [_read(pulse, frames, begin, end, meter, params) for meter in BEATS_PER_BAR]
+            accents = measure_accents(onsets, time_s)
+            readings += [_read(pulse, accents, frames, begin, end, meter, params) for meter in BEATS_PER_BAR]
     return readings
 
 
-def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, meter: str, params: BeatParams) -> Reading:
+def _likely_tempi(pulse: Pulse, least: float = 0.08) -> list[float]:
+    """Peaks of what the network gives the tempi on average, where there is a pulse."""
+    chance = pulse.tempo.astype(np.float32) @ (1.0 - pulse.meter[0]) / max(1.0, len(pulse.beat))
+    padded = np.pad(chance, 1)
+    peaks = (chance > padded[:-2]) & (chance >= padded[2:]) & (chance > least)
+    return [float(TEMPI_BPM[index]) for index in np.flatnonzero(peaks)]
+
+
+def _read(
+    pulse: Pulse, accents: Accents, frames: np.ndarray, begin: int, end: int, meter: str, params: BeatParams
+) -> Reading:
     """Bars, tempo and features of a row of beats in a meter; the part from `begin` to `end` counts."""
     time_s = _refine(pulse.beat, frames)
     downbeat = _downbeat_probability(pulse, frames, params)
@@ -226,6 +270,7 @@ def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, meter: str, pa
     is_first = bars.beat_in_bar == 1
     downbeats = frames[is_first]
     in_three = _ternary_of(pulse.beat, frames)
+    is_ternary = float(meter == "6/8")
     features = (
         -(np.log(tempo_bpm / usual_bpm) ** 2) / 0.1,
         np.log(_peak_near(pulse.beat, frames).mean() + 1e-3),
@@ -233,9 +278,14 @@ def _read(pulse: Pulse, frames: np.ndarray, begin: int, end: int, meter: str, pa
         np.log((_peak_near(pulse.downbeat, downbeats).mean() if len(downbeats) else 0.0) + 1e-3),
         np.log(_share_near(pulse.downbeat[begin:end], downbeats - begin)),
         np.log(pulse.meter[METERS.index(meter), frames].mean() + 1e-3),
+        np.log(_tempo_probability(pulse, frames, tempo_bpm) + 1e-3),
         np.where(is_first, np.log(downbeat), np.log1p(-downbeat)).mean(),
-        in_three if meter == "6/8" else 0.0,
-        0.0 if meter == "6/8" else in_three,
+        in_three * is_ternary,
+        in_three * (1.0 - is_ternary),
+        np.log(accents.beat.mean() + 0.1),
+        accents.in_three * is_ternary,
+        accents.in_three * (1.0 - is_ternary),
+        *accents.of_bars(bars.beat_in_bar, BEATS_PER_BAR[meter]),
         *(float(meter == name) for name in ("3/4", "5/4", "6/8", "7/8")),
     )
     return Reading(frames, time_s, bars, tempo_bpm, np.array(features))
@@ -245,6 +295,13 @@ def _number_beats(pulse: Pulse, reading: Reading, params: BeatParams) -> np.ndar
     """Places in the bar, with changes of the meter where most of the piece has that of the reading."""
     free = find_bars(_downbeat_probability(pulse, reading.frames, params), pulse.meter[:, reading.frames], params.meter)
     return (free if free.time_signature == reading.bars.time_signature else reading.bars).beat_in_bar
+
+
+def _tempo_probability(pulse: Pulse, frames: np.ndarray, tempo_bpm: float, reach: float = 1.6) -> float:
+    """What the network gives the tempi within `reach` places of this one, on average over the beats."""
+    place = np.interp(np.log(tempo_bpm), np.log(TEMPI_BPM), np.arange(len(TEMPI_BPM)))
+    near = np.abs(np.arange(len(TEMPI_BPM)) - place) <= reach
+    return float(pulse.tempo[near][:, frames].sum(axis=0, dtype=np.float32).mean())
 
 
 def _downbeat_probability(pulse: Pulse, frames: np.ndarray, params: BeatParams) -> np.ndarray:
@@ -263,10 +320,10 @@ def _ternary_of(beat: np.ndarray, frames: np.ndarray) -> float:
 
 
 def judge_pulse(pulse: Pulse, reading: Reading, params: BeatParams = BeatParams()) -> float:
-    """Probability that there is a pulse to read at all: strong beats, and a meter that is not "none"."""
-    constant, of_strength, of_none = params.pulse_weights
+    """Probability that there is a pulse to read at all: strong beats, few between them, a meter that is not "none"."""
     none = float(pulse.meter[0, reading.frames[0] : reading.frames[-1] + 1].mean())
-    return float(1.0 / (1.0 + np.exp(-(constant + of_strength * reading.features[1] + of_none * none))))
+    margin = np.dot(params.pulse_weights, (1.0, reading.features[1], reading.features[2], none))
+    return float(1.0 / (1.0 + np.exp(-margin)))
 
 
 def decode_beats(beat: np.ndarray, params: BeatParams = BeatParams()) -> np.ndarray:
@@ -383,7 +440,10 @@ def blend_pulses(mixture: Pulse, drums: Pulse, weight: float) -> Pulse:
         return (1.0 - weight) * of_mixture[..., :frames] + weight * of_drums[..., :frames]
 
     return Pulse(
-        mean(mixture.beat, drums.beat), mean(mixture.downbeat, drums.downbeat), mean(mixture.meter, drums.meter)
+        mean(mixture.beat, drums.beat),
+        mean(mixture.downbeat, drums.downbeat),
+        mean(mixture.meter, drums.meter),
+        mean(mixture.tempo, drums.tempo),
     )
 
 

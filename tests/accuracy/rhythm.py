@@ -22,7 +22,7 @@ from tasks.music.beats import Rhythm
 from tasks.music.onsets import detect_onsets
 from tasks.music.signals import LogMel, Signal, compute_log_mel
 from tests.accuracy.drums import hear as hear_stem
-from tests.accuracy.rhythm_cases import Case, make_cases, play, play_grooves
+from tests.accuracy.rhythm_cases import Case, make_cases, make_pulseless, play, play_grooves
 
 MEASURES = ("acc1", "acc2", "ts_ok", "beat_F", "beat_CMLt", "beat_AMLt")
 TEMPO_TOLERANCE = 0.04
@@ -37,7 +37,8 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
 
     Returns:
         `tempo` by group of files, `downbeat_F`, `meter_balanced_accuracy`, `calibration` (the share of right tempi
-        among the files at least this sure), `onsets` by group, `onset_timing_ms`, `made_cases` and `played_cases`.
+        among the files at least this sure), `onsets` by group, `onset_timing_ms`, `made_cases`, `played_cases` and
+        `pulseless_with_a_tempo`.
     """
     eval_path = Path(eval_path)
     with TemporaryDirectory() as folder:
@@ -51,6 +52,7 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
     result["made_cases"] = score_cases(make_cases())
     played = score_cases(play_grooves(eval_path.parent / "train" / "groove"))
     result |= {"played_cases": played, "played_cases_mean": mean_of_cases(played)}
+    result["pulseless_with_a_tempo"] = find_false_tempi(make_pulseless())
     if figure_path is not None:
         draw_calibration(rhythms, truth, figure_path)
     return result
@@ -193,6 +195,12 @@ def mean_of_cases(scores: dict) -> dict:
         "tempo_within_8_percent": round(float(np.mean(near)), 3),
         "meter": round(float(np.mean([row["meter"][0] == row["meter"][1] for row in rows])), 3),
     }
+
+
+def find_false_tempi(sounds: dict[str, np.ndarray]) -> dict[str, float]:
+    """The tempi that are given to sounds without a pulse; there should be none."""
+    rhythms = {name: hear_rhythm(compute_log_mel(Signal(samples[None]))) for name, samples in sounds.items()}
+    return {name: round(rhythm.tempo_bpm, 1) for name, rhythm in rhythms.items() if rhythm.tempo_bpm is not None}
 
 
 def hear(path: Path) -> LogMel:

@@ -1,11 +1,18 @@
-"""Rhythms of our own whose beats are known and hard to follow, played by a tiny synthesiser."""
+"""Rhythms of our own whose beats are known and hard to follow, played by a tiny synthesiser, and sounds without one.
 
+The speech is read out by espeak-ng (apt-get install --no-install-recommends espeak-ng).
+"""
+
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import mido
 import numpy as np
+import soundfile
+from scipy.signal import lfilter, resample_poly
 
 from tasks.models.training.performances import OF_DEVELOPMENT_SET, PIECE_OF_KEY
 from tasks.music.signals import SAMPLE_RATE_HZ
@@ -80,6 +87,41 @@ def play_grooves(groove_path: Path) -> dict[str, Case]:
             ]
             cases[f"{Path(name).stem}, {bend}"] = Case(beat_s[index] - shift_s, index % own + 1, f"{own}/4", bent)
     return cases
+
+
+def make_pulseless(duration_s: float = 30.0) -> dict[str, np.ndarray]:
+    """Speech in languages that the network was not trained on, noise, rain, applause, slow chords, a single hit."""
+    rng = np.random.default_rng(6)
+    count = round(duration_s * SAMPLE_RATE_HZ)
+    t = np.arange(count) / SAMPLE_RATE_HZ
+    sounds = {f"speech, {voice}": read_out(voice, count) for voice in ("en-gb-scotland", "pt", "nl", "da", "hu", "el")}
+    noise = rng.standard_normal(count)
+    sounds["white noise"] = 0.1 * noise
+    sounds["brown noise"] = 0.02 * lfilter([1.0], [1.0, -0.995], noise)
+    sounds["waves"] = 0.1 * noise * (0.5 + 0.5 * np.sin(2 * np.pi * 0.09 * t)) ** 2
+    for name, a_second in (("rain", 60), ("applause", 400)):
+        clicks = np.zeros(count)
+        clicks[rng.integers(0, count, int(a_second * duration_s))] = rng.uniform(0.1, 1, int(a_second * duration_s))
+        sounds[name] = 0.1 * lfilter([1.0, -0.6], [1.0, -0.9], clicks * rng.standard_normal(count))
+    for name, fade in (("slow chords", 0.5), ("drone", 0.03)):
+        swells = [1 + np.sin(2 * np.pi * fade * rng.uniform(0.1, 0.4) * t + rng.uniform(0, 6)) for _ in range(6)]
+        tones = zip(swells, (110, 165, 220, 277, 330, 440), strict=True)
+        sounds[name] = 0.03 * sum(swell * np.sin(2 * np.pi * hz * t) for swell, hz in tones)
+    sounds["single hit"] = play([(3.0, "snare", 1.0)], duration_s)
+    sounds["half a second"] = play([(0.1, "kick", 1.0)], 0.0)
+    return {name: samples.astype(np.float32) for name, samples in sounds.items()}
+
+
+def read_out(voice: str, count: int) -> np.ndarray:
+    text = " ".join(
+        f"Numbers are read out, one after another, without a beat: {n * n}, and {7 * n}." for n in range(3, 40)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "speech.wav")
+        subprocess.run(["espeak-ng", "-v", voice, "-w", path, text], check=True, stdout=subprocess.DEVNULL)
+        samples, rate_hz = soundfile.read(path)
+    samples = resample_poly(samples, SAMPLE_RATE_HZ // 50, rate_hz // 50)[:count]
+    return np.pad(samples, (0, count - len(samples)))
 
 
 def read_groove(path: Path) -> tuple[int, float, list[Stroke]]:

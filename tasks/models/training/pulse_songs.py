@@ -1,51 +1,55 @@
 """Makes the material of the pulse network: played and made-up music whose beats are known, and sounds without a pulse.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 560
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 4000
 
 SOUNDS is a folder with the unpacked Debian packages that README.md names; GROOVE is the Groove MIDI Dataset. Drums are
-real performances, cut to other meters by dropping or repeating beats of each bar, or made-up patterns; around them, or
-alone, play bass, chords and melody that know the bar. Kits and performances of the development and check sets are left
-out.
+real performances, cut to other meters by dropping or repeating beats of each bar, or the patterns of pulse_parts.py;
+around them, or alone, plays a band that knows the bar. Kits and performances of the development and check sets are left
+out. A clip is a sum of the spectrograms of pulse_sounds.py: drums and band each their own, so that training mixes them
+anew.
 
-Each number gives the same clip again, with the same sounds and the same FluidSynth.
+Each number gives the same clip again, with the same sounds and the same FluidSynth and espeak-ng.
 """
 
 import argparse
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import mido
 import numpy as np
-from scipy.signal import butter, fftconvolve, sosfilt
+from scipy.signal import lfilter
 
-from tasks.models.training.backing import make_voice
-from tasks.models.training.kits import PIECES, RATE_HZ, Kit, load_kits, render_midi
-from tasks.models.training.performances import OF_DEVELOPMENT_SET, PIECE_OF_KEY, Performance
-from tasks.models.training.render import render_drums
+from tasks.models.training.kits import PIECES
+from tasks.models.training.performances import OF_DEVELOPMENT_SET, PIECE_OF_KEY
+from tasks.models.training.pulse_parts import TICKS, Form, Part, draw_form, make_band, make_drums
+from tasks.models.training.pulse_sounds import (
+    LEAD_IN,
+    LOUDNESS_POWER,
+    NOTE_FRAMES,
+    NOTES,
+    PADS,
+    SoundBank,
+    load_sounds,
+    to_log_mel,
+)
 from tasks.music.meter import BEATS_PER_BAR
-from tasks.music.signals import Signal, compute_log_mel
+from tasks.music.signals import HOP_S, MEL_BANDS
 
-CLIP_S = 32.0
-KINDS = {"groove+band": 0.27, "groove": 0.13, "pattern+band": 0.18, "pattern": 0.06, "band": 0.27, "pulseless": 0.09}
-METERS_PLAYED = {"4/4": 0.66, "3/4": 0.17, "5/4": 0.12, "7/8": 0.05}  # real drummers, cut
-METERS_MADE = {"4/4": 0.42, "3/4": 0.19, "5/4": 0.12, "6/8": 0.20, "7/8": 0.07}
-PARTS = {"6/8": 3, "7/8": 1}  # of a beat; else two
-USUAL_BPM = {"4/4": 112, "3/4": 125, "5/4": 125, "6/8": 78, "7/8": 205}
-SNARES = {
-    "4/4": ((1, 3), (1, 3), (1, 3), (2,), (1, 2.5), (3,)),
-    "3/4": ((1, 2), (2,), (1,), ()),
-    "5/4": ((1, 3), (3,), (2, 4), (1, 4)),
-    "6/8": ((1,), (1,), (2 / 3, 5 / 3)),
-    "7/8": ((2, 4), (4,), (2, 5), (3,)),
-}
-BASSES = (32, 33, 34, 35, 36, 38, 39, 43, 58)
-CHORDS = (*range(8), 11, 16, 17, 19, 21, 22, *range(24, 31), 46, 48, 49, 50, 52, 61, 62, 63, 80, 81, 88, 89, 90)
-LEADS = (*range(6), *range(9, 14), 21, 22, 24, 25, 40, 41, 42, 52, 53, 56, 57, 60, 64, 65, 66, 68, 71, 73, 75, 80, 81)
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))
-
-Note = tuple[float, int, float, float]  # start in seconds, MIDI note, velocity, length in seconds
+CLIP_S = 24.0
+FRAMES = round(CLIP_S / HOP_S)
+STEPS_OF_LOG_MEL = 75.0  # a clip is kept in bytes: 1 / 75 is a quarter of a decibel
+PEAK = 0.5  # magnitude of the loudest moment of drums and of band
+KINDS = {"groove+band": 0.22, "groove": 0.11, "pattern+band": 0.22, "pattern": 0.08, "band": 0.27, "pulseless": 0.10}
+METERS_PLAYED = {"4/4": 0.62, "3/4": 0.17, "5/4": 0.14, "7/8": 0.07}  # real drummers, cut
+METERS_MADE = {"4/4": 0.41, "3/4": 0.17, "5/4": 0.12, "6/8": 0.21, "7/8": 0.09}
+USUAL_BPM = {"4/4": 113, "3/4": 122, "5/4": 125, "6/8": 78, "7/8": 210}
+SPREAD_OF_BPM = 0.28  # of the logarithm
+PULSELESS = ("noise", "voice", "voice", "voice", "pads", "free", "hits", "one hit", "silence", "claps")
+LEVEL_DB = {
+    "kick": 0, "snare": -2, "snare_rim": -2, "stick": -8, "clap": -5, "hihat_closed": -11, "hihat_pedal": -12,
+    "hihat_open": -11, "tom_low": -3, "tom_mid": -3, "tom_high": -3, "crash": -7, "ride": -12, "ride_bell": -11,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,47 +61,57 @@ class Groove:
     hits: np.ndarray
 
 
-class Song:
-    """The grid of one clip: meter, the time of each beat, swing, key and looseness."""
+@dataclass(frozen=True)
+class Clip:
+    """Log mel spectrograms of the drums and of the rest (MEL_BANDS, FRAMES), the beats and their places in the bar.
+
+    The meter is "" and there are no beats where there is no pulse.
+    """
+
+    drums: np.ndarray
+    band: np.ndarray
+    beat_s: np.ndarray
+    position: np.ndarray
+    meter: str
+
+
+class Grid:
+    """When the ticks of a clip fall: tempo, its changes, the start, swing and looseness."""
 
     def __init__(self, meter: str, tempo_bpm: float, rng: np.random.Generator) -> None:
-        self.rng, self.meter = rng, meter
-        self.length, self.parts = BEATS_PER_BAR[meter], PARTS.get(meter, 2)
+        self.rng, self.length = rng, BEATS_PER_BAR[meter]
         interval_s = np.full(int(CLIP_S * tempo_bpm / 60 * 1.6) + 24, 60 / tempo_bpm)
-        feel = rng.random()
+        feel, index = rng.random(), np.arange(len(interval_s))
         if feel < 0.12:
             interval_s *= np.linspace(1, rng.uniform(0.75, 1.33), len(interval_s))
         elif feel < 0.30:
             interval_s *= np.exp(np.cumsum(rng.normal(0, 0.006, len(interval_s))))
-        elif feel < 0.36:
-            waves = np.sin(np.arange(len(interval_s)) * 2 * np.pi / rng.uniform(8, 24))
-            interval_s *= 1 + rng.uniform(0.03, 0.12) * waves
-        elif feel < 0.42:
+        elif feel < 0.38:
+            interval_s *= 1 + rng.uniform(0.03, 0.12) * np.sin(index * 2 * np.pi / rng.uniform(8, 60))
+        elif feel < 0.43:
             interval_s[len(interval_s) // 2 + rng.integers(-6, 6) :] *= rng.uniform(0.7, 1.4)
-        times = np.concatenate([[0.0], np.cumsum(np.clip(interval_s, 60 / 260, 60 / 42))])
+        times = np.concatenate([[0.0], np.cumsum(np.clip(interval_s, 60 / 290, 60 / 38))])
         first = int(rng.integers(0, self.length)) if rng.random() < 0.4 else 0  # the clip begins inside a bar
         start_s = rng.uniform(-1, 3) if rng.random() < 0.7 else 0.0
         self.beat_s = times - times[first] + start_s
-        straight = meter not in ("4/4", "3/4")
-        self.swing = 0.5 if straight else float(rng.choice([0.5, 0.5, 0.5, 0.5, 0.56, 0.6, 0.64, 0.667]))
-        self.loose_s = float(rng.choice([0, 0, 0.004, 0.008, 0.012]))
         self.bars = len(self.beat_s) // self.length - 1
-        self.key, self.scale = int(rng.integers(12)), SCALES[int(rng.random() < 0.4)]
+        swung = meter in ("4/4", "3/4", "5/4") and rng.random() < (0.4 if meter == "4/4" else 0.25)
+        self.swing = float(rng.choice([0.56, 0.6, 0.64, 0.667])) if swung else 0.5
+        self.swung_part = 0.5 if rng.random() < 0.2 else 1.0  # sixteenths or eighths of a beat
+        self.loose_s = float(rng.choice([0, 0, 0.004, 0.008, 0.012]))
 
-    def at(self, beat: float) -> float:
-        """Seconds of a place on the grid, swung and loosened."""
-        whole, part = np.floor(beat), beat % 1
+    def at(self, tick: np.ndarray) -> np.ndarray:
+        """Seconds of ticks, swung; halves of the swung part move, thirds of it stay."""
+        beat = tick / TICKS
+        whole = np.floor(beat / self.swung_part) * self.swung_part
+        part = (beat - whole) / self.swung_part
         early, late = part * self.swing / 0.5, self.swing + (part - 0.5) * (1 - self.swing) / 0.5
-        part = early if part < 0.5 else late
-        exact = np.interp(whole + part, np.arange(len(self.beat_s)), self.beat_s)
-        return float(exact + self.rng.normal(0, self.loose_s))
+        third = np.isclose(part * 3, np.round(part * 3)) & (self.swung_part == 1.0)
+        part = np.where(third, part, np.where(part < 0.5, early, late))
+        return np.interp(whole + part * self.swung_part, np.arange(len(self.beat_s)), self.beat_s)
 
-    def grid(self) -> np.ndarray:
-        """The places of a bar, in beats."""
-        return np.arange(self.length * self.parts) / self.parts
-
-    def note_of(self, degree: int, octave: int) -> int:
-        return 12 * octave + self.key + self.scale[degree % 7] + 12 * (degree // 7)
+    def loosen(self, time_s: np.ndarray) -> np.ndarray:
+        return time_s + self.rng.normal(0, self.loose_s, len(time_s))
 
 
 def main() -> None:
@@ -105,18 +119,17 @@ def main() -> None:
     parser.add_argument("sounds", type=Path)
     parser.add_argument("groove", type=Path)
     parser.add_argument("material", type=Path)
-    parser.add_argument("--clips", type=int, default=1_000)
+    parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
-    kits = load_kits(options.sounds, with_development_kits=False)
-    fonts = [next(options.sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb")]
+    bank = load_sounds(options.sounds, options.sounds / "notes.npz")
     grooves = load_grooves(options.groove)
     for index in range(options.first, options.first + options.clips):
-        rng = np.random.default_rng([1, index])
-        samples, beat_s, position, meter = make_clip(kits, fonts, grooves, rng)
-        mel = compute_log_mel(Signal(samples[None].astype(np.float32))).values.astype(np.float16)
-        np.savez(options.material / f"{index:05d}.npz", mel=mel, beats=beat_s, pos=position, meter=meter)
+        clip = make_clip(bank, grooves, np.random.default_rng([2, index]))
+        drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
+        of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
+        np.savez(options.material / f"{index:05d}.npz", drums=drums, band=band, **of_pulse)
 
 
 def load_grooves(folder: Path) -> list[Groove]:
@@ -130,8 +143,8 @@ def load_grooves(folder: Path) -> list[Groove]:
         song, tick, hits = mido.MidiFile(folder / row["midi_filename"]), 0, []
         for message in mido.merge_tracks(song.tracks):
             tick += message.time
-            if message.type == "note_on" and message.velocity:
-                hits.append((tick / song.ticks_per_beat, message.note, message.velocity))
+            if message.type == "note_on" and message.velocity and message.note in PIECE_OF_KEY:
+                hits.append((tick / song.ticks_per_beat, PIECES.index(PIECE_OF_KEY[message.note]), message.velocity))
         hits = np.array(hits)
         loud = hits[hits[:, 2] > 50, 0]
         fits = max((abs(np.exp(2j * np.pi * parts * loud).mean()) for parts in (2, 3, 4)), default=0)
@@ -140,216 +153,192 @@ def load_grooves(folder: Path) -> list[Groove]:
     return grooves
 
 
-def make_clip(
-    kits: list[Kit], fonts: list[Path], grooves: list[Groove], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Samples (n,), the times of the beats, their places in the bar, and the meter, "" without a pulse."""
-    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator) -> Clip:
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "pulseless":
-        return master(make_pulseless(kits, fonts, rng), rng), np.zeros(0), np.zeros(0, int), ""
+        drums, band = make_pulseless(bank, rng)
+        return Clip(_finish(drums, rng), _finish(band, rng), np.zeros(0), np.zeros(0, int), "")
     groove = grooves[rng.integers(len(grooves))]
     chances = METERS_PLAYED if kind.startswith("groove") else METERS_MADE
     meter = str(rng.choice(list(chances), p=list(chances.values())))
     if kind.startswith("groove"):
         meter = meter if groove.beats_per_bar == 4 else f"{groove.beats_per_bar}/4"
-        tempo_bpm = groove.tempo_bpm * rng.uniform(0.88, 1.14)
+        tempo_bpm = groove.tempo_bpm * rng.uniform(0.85, 1.18)
         if meter == "7/8":
             meter, tempo_bpm = (meter, 2 * tempo_bpm) if tempo_bpm < 135 else ("4/4", tempo_bpm)
     else:
-        tempo_bpm = float(np.clip(USUAL_BPM[meter] * np.exp(rng.normal(0, 0.27)), 45, 270))
-    song = Song(meter, tempo_bpm, rng)
-    drums = play_groove(song, groove) if kind.startswith("groove") else make_pattern(song)
-    samples = np.zeros(round(CLIP_S * RATE_HZ))
-    if kind != "band":
-        samples += _level(render_drums(_to_performance(drums), kits, CLIP_S, rng)[0].mean(axis=0))
+        usual = USUAL_BPM[meter] * np.exp(rng.normal(0, SPREAD_OF_BPM))
+        tempo_bpm = float(np.clip(usual, 42, 270))
+    grid = Grid(meter, tempo_bpm, rng)
+    form = draw_form(meter, grid.bars, rng)
+    drums, band = np.zeros((MEL_BANDS, FRAMES), np.float32), np.zeros((MEL_BANDS, FRAMES), np.float32)
+    if kind.startswith("groove"):
+        render_drums(drums, *play_groove(grid, form, groove, rng), bank, rng)
+    elif kind != "band":
+        events = make_drums(form, rng).events
+        render_drums(drums, grid.loosen(grid.at(events[:, 0])), events[:, 1], events[:, 2], bank, rng)
     if kind.endswith("band"):
-        samples += _level(render_band(make_band(song), fonts, rng)) * 10 ** rng.uniform(-0.6, 0.5)
-    heard = (song.beat_s >= -0.02) & (song.beat_s < CLIP_S)
-    return master(samples, rng), song.beat_s[heard], np.flatnonzero(heard) % song.length + 1, meter
+        for part in make_band(form, rng, alone=kind == "band"):
+            render_part(band, part, grid, bank, rng)
+        if rng.random() < 0.15:
+            add_voice(band, bank, 10 ** rng.uniform(-1.5, 0.3), rng)
+    level = (drums + band).sum(axis=0)
+    sounding = np.flatnonzero(level > 1e-3 * level.max()) * HOP_S
+    if not len(sounding):
+        return Clip(drums, band, np.zeros(0), np.zeros(0, int), "")
+    heard = (grid.beat_s >= max(-0.02, sounding[0] - 0.1)) & (grid.beat_s < min(CLIP_S, sounding[-1] + 0.1))
+    position = np.flatnonzero(heard) % grid.length + 1
+    return Clip(_finish(drums, rng), _finish(band, rng), grid.beat_s[heard], position, meter)
 
 
-def play_groove(song: Song, groove: Groove) -> list[Note]:
-    """The performance from a random bar on, each bar cut or lengthened to the meter of the song."""
-    rng, own = song.rng, groove.beats_per_bar
-    last = int(groove.hits[-1, 0] // own)
-    skip = int(rng.integers(0, max(1, last - song.bars)))
-    repeat_middle = rng.random() < 0.5
-    notes = []
-    for beat, note, velocity in groove.hits:
-        bar, place = int(beat // own) - skip, beat % own
-        if bar < 0:
-            continue
-        places = [place]
-        if song.meter == "7/8":
-            places = [2 * place] if place < 3.47 else []
-        elif song.meter == "3/4" and own == 4:
-            places = [place] if place < 2.97 else []
-        elif song.meter == "5/4" and own == 4:
-            again = (
-                place + 2 if repeat_middle and 2 <= place < 3 else place + 4 if not repeat_middle and place < 1 else 0
-            )
-            places = [place, again] if again else [place]
-        for at in places:
-            time_s = np.interp(bar * song.length + at, np.arange(len(song.beat_s)), song.beat_s)
-            notes.append((float(time_s), int(note), velocity, 0.1))
-    return notes
+def play_groove(
+    grid: Grid, form: Form, groove: Groove, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seconds, piece and velocity of the performance from a random bar on, each bar cut or lengthened to the meter."""
+    own = groove.beats_per_bar
+    skip = int(rng.integers(0, max(1, int(groove.hits[-1, 0] // own) - form.bars)))
+    beat, piece, velocity = groove.hits.T
+    bar, place = beat // own - skip, beat % own
+    kept = bar >= 0
+    if form.meter == "7/8":
+        kept &= place < 3.47
+        place = 2 * place
+    elif form.meter == "3/4" and own == 4:
+        kept &= place < 2.97
+    elif form.meter == "5/4" and own == 4:
+        again, shift = ((place >= 2) & (place < 3), 2) if rng.random() < 0.5 else (place < 1, 4)
+        again &= kept
+        bar, piece, velocity = (np.concatenate([x, x[again]]) for x in (bar, piece, velocity))
+        place, kept = np.concatenate([place, place[again] + shift]), np.concatenate([kept, kept[again]])
+    time_s = np.interp(bar * grid.length + place, np.arange(len(grid.beat_s)), grid.beat_s)
+    return time_s[kept], piece[kept], velocity[kept]
 
 
-def make_pattern(song: Song) -> list[Note]:
-    """Hi-hats on the grid, a kick on the downbeat and some elsewhere, snares in the meter's usual places, fills."""
-    rng, grid = song.rng, song.grid()
-    kicks = [0.0, *(place for place in grid[1:] if rng.random() < 0.16)]
-    if song.meter in ("4/4", "3/4") and rng.random() < 0.25:
-        kicks = list(range(song.length))
-    snares = SNARES[song.meter][rng.integers(len(SNARES[song.meter]))]
-    hat, every = int(rng.choice([42, 42, 42, 44, 51, 46])), rng.choice(["all", "all", "beats", "offbeats"])
-    phrase = int(rng.choice([4, 8, 8, 16]))
-    notes = []
-    for bar in range(song.bars):
-        fill = bar % phrase == phrase - 1 and rng.random() < 0.6
-        hits = [(place, 36, 100) for place in kicks]
-        if not fill:
-            hits += [(place, 38, 105) for place in snares]
-        for place in grid:
-            on_beat = place % 1 == 0
-            if every == "all" or (every == "beats") == on_beat:
-                hits.append((place, hat, 75 if on_beat else 55))
-            if fill and place >= song.length / 2 and rng.random() < 0.75:
-                hits.append((place, int(rng.choice([38, 48, 45, 43])), 95))
-        if bar % phrase == 0 and rng.random() < 0.6:
-            hits.append((0.0, 49, 100))
-        for place, note, velocity in hits:
-            if rng.random() < 0.96:
-                notes.append((song.at(bar * song.length + place), note, velocity * rng.uniform(0.85, 1.1), 0.1))
-    return notes
+def render_drums(
+    into: np.ndarray,
+    time_s: np.ndarray,
+    piece: np.ndarray,
+    velocity: np.ndarray,
+    bank: SoundBank,
+    rng: np.random.Generator,
+) -> None:
+    """Add hits, each piece of a kit at random, mostly of the same; tuned by whole bands, dampened and levelled."""
+    home = bank.kits[rng.integers(len(bank.kits))]
+    loyal, curve = rng.random() < 0.5, rng.uniform(0.7, 2.2)  # from velocity to amplitude
+    for index in np.unique(piece).astype(int):
+        name = PIECES[index]
+        owners = [home] if loyal and name in home else [kit for kit in bank.kits if name in kit]
+        sounds = owners[rng.integers(len(owners))][name]
+        layers = _vary(sounds[rng.integers(len(sounds))], rng)
+        level = 10 ** ((LEVEL_DB.get(name, -9) + rng.normal(0, 4)) / 20)
+        of_piece = (piece == index) & (time_s >= 0) & (time_s < CLIP_S)
+        for at_s, loud in zip(time_s[of_piece], velocity[of_piece] / 127, strict=True):
+            half_frame = round(2 * at_s / HOP_S)
+            layer = layers[min(int(loud * len(layers)), len(layers) - 1)][half_frame % 2]
+            _add(into, layer, half_frame // 2 - LEAD_IN, (level * loud**curve) ** LOUDNESS_POWER)
 
 
-def make_band(song: Song) -> list[tuple[tuple[int, ...], list[Note]]]:
-    """Bass, chords and melody: (programs to choose from, notes) each. Chords change with the bar."""
-    rng, length = song.rng, song.length
-    halves = 2 if length in (2, 4) and rng.random() < 0.2 else 1
-    loop = [0, *rng.choice([3, 4, 5, 1, 2, 0, 3, 4], 3)]
-    chords = [int(loop[index % len(loop)]) for index in range(song.bars * halves)]
-
-    def chord_at(bar: int, place: float) -> int:
-        return chords[bar * halves + int(halves == 2 and place >= length / 2)]
-
-    def play(places: list[float], notes_at: Callable[[int, float], list[int]], velocity: float) -> list[Note]:
-        notes = []
-        for bar in range(song.bars):
-            for place, following in zip(places, [*places[1:], length], strict=True):
-                time_s, end_s = song.at(bar * length + place), song.at(bar * length + following)
-                loud = rng.normal(velocity, 8) + (8 if place == 0 else 0)
-                notes += [(time_s, note, loud, (end_s - time_s) * rng.uniform(0.5, 1)) for note in notes_at(bar, place)]
-        return notes
-
-    grid = list(song.grid())
-    some = [0.0, *(place for place in grid[1:] if rng.random() < 0.4)]
-    on_beats = [float(beat) for beat in range(length)]
-    bass_places = [[0.0], [0.0], some, on_beats, grid, [0.0, length / 2] if length in (2, 4) else [0.0]][
-        rng.integers(6)
-    ]
-    off_beats = [beat + (2 / 3 if song.parts == 3 else 0.5) for beat in on_beats]
-    chord_places = [[0.0], on_beats, off_beats, some, grid, on_beats[1:]][rng.integers(6)]
-    melody_places = [place for place in grid if rng.random() < rng.choice([0.5, 0.75, 0.95])] or [0.0]
-
-    def bass(bar: int, place: float) -> list[int]:
-        return [song.note_of(chord_at(bar, place) + (int(rng.choice([0, 0, 4, 2])) if place else 0), 3)]
-
-    def chord(bar: int, place: float) -> list[int]:
-        return [song.note_of(chord_at(bar, place) + third, 4) for third in (0, 2, 4)]
-
-    def melody(bar: int, place: float) -> list[int]:
-        return [song.note_of(chord_at(bar, place) + 7 + int(rng.choice([0, 2, 4, 1, 3, 5])), 4)]
-
-    band = [(CHORDS, play(chord_places, chord, 70))]
-    if rng.random() < 0.85:
-        band.append((BASSES, play(bass_places, bass, 95)))
-    if rng.random() < 0.8:
-        band.append((LEADS, play(melody_places, melody, 88)))
-    return band
+def render_part(into: np.ndarray, part: Part, grid: Grid, bank: SoundBank, rng: np.random.Generator) -> None:
+    """Add the notes of one part, by one of its programs."""
+    program = int(rng.choice(part.programs))
+    notes = bank.notes[program]
+    begin_s = grid.loosen(grid.at(part.events[:, 0]))
+    end_s = grid.at(part.events[:, 0] + part.events[:, 3])
+    heard = (begin_s >= 0) & (begin_s < CLIP_S)
+    track = np.zeros_like(into)
+    release = rng.uniform(3, 12)
+    for at_s, until_s, note, velocity in zip(
+        begin_s[heard], end_s[heard], part.events[heard, 1], part.events[heard, 2], strict=True
+    ):
+        key = int(np.clip((note - NOTES.start + 1) // NOTES.step, 0, len(NOTES) - 1))
+        gain = (velocity / 100) ** (1.4 * LOUDNESS_POWER)
+        _add_note(track, notes[key], round(at_s / HOP_S), max(3, round((until_s - at_s) / HOP_S)), gain, release)
+    level = 10 ** (part.level_db / 20 * LOUDNESS_POWER)
+    into += level * track / (track.sum(axis=0).mean() + 1e-9)
 
 
-def render_band(
-    band: list[tuple[tuple[int, ...], list[Note]]], fonts: list[Path], rng: np.random.Generator
-) -> np.ndarray:
-    """Play the parts with one sound font, float (n,)."""
-    song, events = mido.MidiFile(ticks_per_beat=1_000), []
-    for channel, (programs, notes) in enumerate(band):
-        events.append((0, mido.Message("program_change", channel=channel, program=int(rng.choice(programs)))))
-        for time_s, note, velocity, length_s in notes:
-            if 0 <= time_s < CLIP_S:
-                said = {"channel": channel, "note": int(np.clip(note, 20, 108))}
-                loud = int(np.clip(velocity, 20, 127))
-                events.append((round(1_000 * time_s), mido.Message("note_on", velocity=loud, **said)))
-                events.append((round(1_000 * (time_s + max(0.03, length_s))), mido.Message("note_off", **said)))
-    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])
-    song.tracks.append(track)
-    now = 0
-    for tick, message in sorted(events, key=lambda event: event[0]):
-        track.append(message.copy(time=tick - now))
-        now = tick
-    samples = render_midi(song, fonts[int(rng.random() < 0.4)]).mean(axis=0)
-    count = round(CLIP_S * RATE_HZ)
-    return np.pad(samples, (0, max(0, count - len(samples))))[:count]
+def _add_note(track: np.ndarray, note: np.ndarray, frame: int, frames: int, gain: float, release: float) -> None:
+    held = min(frames + LEAD_IN, NOTE_FRAMES)
+    _add(track, note[:, :held], frame - LEAD_IN, gain)
+    last, tail = note[:, held - 1 : held], np.arange(1, 30)
+    if frames + LEAD_IN > NOTE_FRAMES:  # goes on fading as it did
+        fading = (note[:, -20:].sum() / max(1e-9, note[:, -60:-40].sum())) ** (1 / 40)
+        more = np.arange(1, frames + LEAD_IN - NOTE_FRAMES + 1)
+        held += len(more)
+        longer = last * min(1.0, fading) ** more
+        _add(track, longer, frame - LEAD_IN + NOTE_FRAMES, gain)
+        last = longer[:, -1:]
+    _add(track, last * np.exp(-tail / release), frame - LEAD_IN + held, gain)
 
 
-def make_pulseless(kits: list[Kit], fonts: list[Path], rng: np.random.Generator) -> np.ndarray:
-    """Noise, a voice, long chords, free playing, hits at random times, one hit, or nearly nothing, float (n,)."""
-    count = round(CLIP_S * RATE_HZ)
-    kind = rng.choice(["noise", "voice", "voice", "pads", "free", "hits", "one hit", "silence"])
-    if kind == "noise":
-        hz = np.fft.rfftfreq(count, 1 / RATE_HZ) + 20
-        return np.fft.irfft(np.fft.rfft(rng.standard_normal(count)) / hz ** rng.uniform(0, 1), count)
-    if kind == "voice":
-        return make_voice(CLIP_S, rng).mean(axis=0)
-    if kind in ("pads", "free"):
-        notes, time_s = [], rng.uniform(0, 2)
-        while time_s < CLIP_S:
-            length_s = rng.uniform(2, 8) if kind == "pads" else rng.choice([0.2, 0.5, 1.0]) * rng.uniform(0.5, 3)
-            notes += [(time_s, int(note), 70, length_s) for note in rng.integers(40, 80, rng.integers(1, 5))]
-            time_s += length_s
-        programs = tuple(range(88, 96)) if kind == "pads" else (0, 24, 40, 46, 73)
-        return render_band([(programs, notes)], fonts, rng)
-    if kind in ("hits", "one hit"):
-        times = np.sort(rng.uniform(0, CLIP_S, int(rng.integers(15, 90)) if kind == "hits" else 1))
-        notes = [(float(time_s), int(rng.choice([36, 38, 42, 46, 49, 45])), 90, 0.1) for time_s in times]
-        return render_drums(_to_performance(notes), kits, CLIP_S, rng)[0].mean(axis=0)
-    return rng.standard_normal(count) * 10 ** rng.uniform(-7, -4)
+def make_pulseless(bank: SoundBank, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Drums and rest: noise, speech, long chords, free playing, hits or claps at random times, one hit, or nothing."""
+    drums, band = np.zeros((MEL_BANDS, FRAMES), np.float32), np.zeros((MEL_BANDS, FRAMES), np.float32)
+    kind = str(rng.choice(PULSELESS))
+    if kind in ("noise", "silence"):
+        slope = np.exp(-np.arange(MEL_BANDS) * rng.uniform(0, 0.08))[:, None]
+        swell = 1 + rng.uniform(0, 1) * np.sin(np.arange(FRAMES) * rng.uniform(0.0005, 0.02) + rng.uniform(0, 6))
+        grain = rng.gamma(rng.uniform(2, 8), 0.2, (MEL_BANDS, FRAMES))
+        band += (slope * swell * grain).astype(np.float32)
+        band *= 1e-6 if kind == "silence" else 1.0
+    elif kind == "voice":
+        add_voice(band, bank, 1.0, rng)
+        if rng.random() < 0.3:
+            add_voice(band, bank, 10 ** rng.uniform(-1, 0), rng)
+    elif kind in ("pads", "free"):
+        programs = PADS if kind == "pads" else (0, 24, 40, 46, 73)
+        notes, at_s = bank.notes[int(rng.choice(programs))], rng.uniform(0, 2)
+        while at_s < CLIP_S - 0.5:
+            long_s = rng.uniform(2, 8) if kind == "pads" else rng.choice([0.2, 0.5, 1.0]) * rng.uniform(0.5, 3)
+            for key in rng.integers(6, len(notes) - 6, rng.integers(1, 5)):
+                _add_note(band, notes[key], round(at_s / HOP_S), round(long_s / HOP_S), rng.uniform(0.4, 1), 10.0)
+            at_s += long_s
+    else:
+        count = {"hits": int(rng.integers(15, 90)), "one hit": 1, "claps": int(rng.integers(300, 1_500))}[kind]
+        pieces = ["clap"] if kind == "claps" else ["kick", "snare", "hihat_closed", "hihat_open", "crash", "tom_mid"]
+        piece = np.array([PIECES.index(name) for name in rng.choice(pieces, count)])
+        render_drums(drums, np.sort(rng.uniform(0, CLIP_S, count)), piece, rng.uniform(40, 120, count), bank, rng)
+    return drums, band
 
 
-def master(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Reverberation, saturation, noise, a low-pass and a level, each sometimes."""
+def add_voice(into: np.ndarray, bank: SoundBank, level: float, rng: np.random.Generator) -> None:
+    """A voice that cares for no beat, at another speed, against the loudness of the rest."""
+    voice = bank.voices[rng.integers(len(bank.voices))]
+    place = (np.arange(FRAMES) * rng.uniform(0.8, 1.2) + rng.integers(0, voice.shape[1])).astype(int)
+    taken = voice[:, place % voice.shape[1]]
+    loudness = into.sum(axis=0).mean() or 1.0
+    into += (level**LOUDNESS_POWER * loudness / (taken.sum(axis=0).mean() + 1e-12)) * taken
+
+
+def _vary(layers: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    bands = int(np.clip(np.round(rng.normal(0, 1.2)), -3, 3))
+    damping = 1 / (100 * rng.uniform(0.05, 0.5)) if rng.random() < 0.3 else 0.0
+
+    def change(layer: np.ndarray) -> np.ndarray:
+        moved = layer if bands == 0 else np.roll(layer, bands, axis=0)
+        if bands > 0:
+            moved[:bands] = 0
+        elif bands < 0:
+            moved[bands:] = 0
+        return moved * np.exp(-damping * LOUDNESS_POWER * np.arange(layer.shape[1])).astype(np.float32)
+
+    return [(change(on), change(late)) for on, late in layers]
+
+
+def _add(into: np.ndarray, sound: np.ndarray, frame: int, gain: float) -> None:
+    start, end = max(0, frame), min(into.shape[1], frame + sound.shape[1])
+    if end > start:
+        into[:, start:end] += np.float32(gain) * sound[:, start - frame : end - frame]
+
+
+def _finish(summed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A room around it, at times; then the log mel spectrogram at a peak of PEAK."""
     if rng.random() < 0.4:
-        tail = round(rng.uniform(0.1, 0.9) * RATE_HZ)
-        room = rng.standard_normal(tail) * np.exp(-6 * np.arange(tail) / tail)
-        room *= rng.uniform(0.1, 0.5) / np.sqrt((room**2).sum())
-        room[0] += 1
-        samples = fftconvolve(samples, room)[: len(samples)]
-    samples = samples / (np.abs(samples).max() + 1e-9)
-    if rng.random() < 0.5:
-        drive = rng.uniform(1, 6)
-        samples = np.tanh(drive * samples) / np.tanh(drive)
-    if rng.random() < 0.3:
-        samples = samples + rng.standard_normal(len(samples)) * 10 ** rng.uniform(-4, -1.7)
-    if rng.random() < 0.3:
-        samples = sosfilt(butter(4, rng.uniform(3_500, 15_000), fs=RATE_HZ, output="sos"), samples)
-    return samples * rng.uniform(0.15, 1)
-
-
-def _to_performance(notes: list[Note]) -> Performance:
-    kept = sorted(
-        (time_s, PIECE_OF_KEY[note], velocity)
-        for time_s, note, velocity, _ in notes
-        if note in PIECE_OF_KEY and 0 <= time_s < CLIP_S - 0.05
-    )
-    times, pieces, velocities = zip(*kept, strict=True) if kept else ((), (), ())
-    indices = np.array([PIECES.index(piece) for piece in pieces], int)
-    return Performance(np.array(times, float), indices, np.clip(np.array(velocities, float), 1, 127).astype(int))
-
-
-def _level(samples: np.ndarray) -> np.ndarray:
-    return 0.1 * samples / (np.sqrt(np.mean(samples**2)) + 1e-9)
+        keep = np.exp(-1 / rng.uniform(3, 25))
+        wet = 10 ** rng.uniform(-2.2, -0.7)
+        summed = summed + wet * lfilter([1 - keep], [1, -keep], summed, axis=1)
+    loudest = summed.max()
+    return to_log_mel(summed * (PEAK**LOUDNESS_POWER / loudest) if loudest > 1e-4 else summed)
 
 
 if __name__ == "__main__":

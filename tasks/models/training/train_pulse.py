@@ -1,100 +1,147 @@
 """Trains the pulse network (tasks/models/pulse.py) and writes it as ONNX. Needs torch 2.13, which a run does not.
 
-    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 560
-    python -m tasks.models.training.train_pulse MATERIAL pulse.onnx --epochs 30
+    python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 4000
+    python -m tasks.models.training.train_pulse pulse.onnx MATERIAL --steps 5000
 
-MATERIAL holds one .npz a clip: `mel` (bands, frames), `beats` in seconds, `pos` in the bar, `meter`. Every eighth clip
-is held out for validation. The shape of the network follows Davies & Böck, "Temporal convolutional networks for
-musical audio beat tracking", EUSIPCO 2019, with wider filters at the front and half their frame rate.
+MATERIAL, one folder or more, holds one .npz a clip: `drums` and `band` (bands, frames) in bytes, `beats` in seconds,
+`pos` in the bar, `meter`. Every eighth clip is held out. The network follows Davies & Böck, "Temporal convolutional
+networks for musical audio beat tracking", EUSIPCO 2019, and Böck & Davies, "Deconstruct, analyse, reconstruct", ISMIR
+2020 (two dilations a layer, the tempo learned beside the beats), with wider filters at the front and half their frame
+rate.
 """
 
 import argparse
+import copy
+import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from tasks.music.beats import FRAME_RATE_HZ
+from tasks.models.training.pulse_mix import load_clip, mix, resample
+from tasks.music.beats import FRAME_RATE_HZ, TEMPI_BPM
 from tasks.music.meter import METERS
-from tasks.music.signals import HOP_S, LOG_GAIN, MEL_BANDS
+from tasks.music.signals import HOP_S, MEL_BANDS
 
 CROP_FRAMES = 1_600
 HELD_OUT_EVERY = 8
 BATCH = 8
-METER_WEIGHTS = (1.0, 0.8, 1.1, 1.5, 1.1, 2.0)  # rare meters count more
-METER_LOSS = 0.1
+METER_WEIGHTS = (1.0, 0.8, 1.1, 1.3, 1.1, 1.6)  # rare meters count more
+DOWNBEAT_LOSS = 1.5
+AVERAGED_STEPS = 300  # of the weights that are kept
+REPORT_EVERY = 500
 
 
 class Block(nn.Module):
-    """A dilated convolution beside a shortcut."""
+    """Two dilated convolutions beside a shortcut."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
+        near = nn.Conv1d(channels, channels // 2, 5, padding=2 * dilation, dilation=dilation, bias=False)
+        far = nn.Conv1d(channels, channels // 2, 5, padding=4 * dilation, dilation=2 * dilation, bias=False)
+        self.convs = nn.ModuleList([near, far])
+        self.norm = nn.BatchNorm1d(channels)
         self.mix = nn.Conv1d(channels, channels, 1)
         self.drop = nn.Dropout1d(0.1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.mix(self.drop(functional.elu(self.conv(x))))
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        heard = self.mix(self.drop(functional.elu(self.norm(torch.cat([conv(x) for conv in self.convs], 1)))))
+        return x + heard, heard
 
 
 class PulseNetwork(nn.Module):
-    """From (clips, MEL_BANDS, frames) to logits (clips, 2 + meters, frames / 2): beat, downbeat, meters."""
+    """From (clips, MEL_BANDS, frames) to logits (clips, 2 + meters + tempi, frames / 2): beat and downbeat first."""
 
-    def __init__(self, filters: int = 10, channels: int = 32, layers: int = 10) -> None:
+    def __init__(self, filters: int = 10, channels: int = 32, layers: int = 8) -> None:
         super().__init__()
         self.front = nn.Conv2d(2, filters, 5, stride=2, padding=2)
         self.pool = nn.MaxPool2d((2, 1))
-        self.mid = nn.Conv1d(filters * (MEL_BANDS // 4), channels, 3, padding=1)
+        self.mid = nn.Conv1d(filters * (MEL_BANDS // 4), channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
         self.drop = nn.Dropout1d(0.1)
         self.blocks = nn.ModuleList([Block(channels, 2**layer) for layer in range(layers)])
-        self.out = nn.Conv1d(channels, 2 + len(METERS), 1)
+        self.out = nn.Conv1d(channels, 2, 1)
+        self.of_piece = nn.Conv1d(channels, len(METERS) + len(TEMPI_BPM), 1)
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         before = functional.pad(mel, (2, 0))[:, :, :-2]
         x = torch.stack([mel - 1.0, 4.0 * functional.relu(mel - before)], 1)
         x = self.pool(functional.elu(self.front(x))).flatten(1, 2)
-        x = self.drop(functional.elu(self.mid(x)))
+        x = self.drop(functional.elu(self.norm(self.mid(x))))
+        total = 0.0
         for block in self.blocks:
-            x = block(x)
-        return self.out(functional.elu(x))
+            x, heard = block(x)
+            total = total + heard
+        return torch.cat([self.out(functional.elu(x)), self.of_piece(functional.elu(total))], 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("material", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("material", type=Path, nargs="+")
+    parser.add_argument("--start", type=Path, help="A network written before, to go on from.")
+    parser.add_argument("--steps", type=int, default=5_000)
+    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", type=float, nargs=2, default=(0.1, 0.1), help="Of the losses of meter and tempo.")
     options = parser.parse_args()
-    paths = sorted(options.material.glob("*.npz"))
+    paths = [path for folder in options.material for path in sorted(folder.glob("*.npz"))]
     kept = [load_clip(path) for path in paths[::HELD_OUT_EVERY]]
     clips = [load_clip(path) for index, path in enumerate(paths) if index % HELD_OUT_EVERY]
 
     torch.set_num_threads(1)  # sums in one order: the same material gives the same weights
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
+    torch.manual_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
     network = PulseNetwork()
+    if options.start:
+        load_weights(network, options.start)
+    averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-3)
-    steps = options.epochs * (len(clips) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=steps, pct_start=0.05)
-    for epoch in range(options.epochs):
-        network.train()
-        order = rng.permutation(len(clips))
-        for first in range(0, len(clips) - BATCH + 1, BATCH):
-            loss = measure_loss(network, [crop(clips[i], rng) for i in order[first : first + BATCH]])
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        network.eval()
-        with torch.no_grad():
-            losses = [float(measure_loss(network, [crop(clip, None)])) for clip in kept]
-        print(epoch, "validation loss", round(float(np.mean(losses)), 4), flush=True)
-    export(network, options.out)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=options.steps, pct_start=0.05)
+    network.train()
+    network.norm.train(not options.start)  # folded into a convolution before: it has no mean and spread of its own
+    began, order = time.monotonic(), []
+    for step in range(1, options.steps + 1):
+        order = order if len(order) >= BATCH else list(rng.permutation(len(clips)))
+        batch, order = order[:BATCH], order[BATCH:]
+        loss = sum(measure_losses(network, [crop(clips[index], rng) for index in batch], options.weights))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        _average(averaged, network, 1 / min(step, AVERAGED_STEPS))
+        if step % REPORT_EVERY == 0 or step == options.steps:
+            averaged.eval()
+            with torch.no_grad():
+                losses = [[float(x) for x in measure_losses(averaged, [crop(clip, None)])] for clip in kept[:160]]
+            print(step, f"{time.monotonic() - began:.0f} s", np.mean(losses, axis=0).round(4).tolist(), flush=True)
+            export(averaged, options.out)
+
+
+def _average(averaged: nn.Module, network: nn.Module, share: float) -> None:
+    with torch.no_grad():
+        for mine, other in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+            mine.lerp_(other, share) if mine.is_floating_point() else mine.copy_(other)
+
+
+def load_weights(network: PulseNetwork, path: Path) -> None:
+    """Take over the weights of an exported network, whose first normalisation is part of the convolution before it."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    state = network.state_dict()
+    shape = tuple(state["mid.weight"].shape)
+    folded = next(name for name, value in stored.items() if name not in state and value.shape == shape)
+    bias = next(node.input[2] for node in onnx.load(path).graph.node if folded in node.input)
+    stored |= {"mid.weight": stored[folded], "norm.bias": stored[bias], "norm.weight": np.ones_like(stored[bias])}
+    stored["norm.running_mean"] = np.zeros_like(stored[bias])
+    stored["norm.running_var"] = np.full_like(stored[bias], 1.0 - network.norm.eps)
+    for name, value in state.items():
+        if value.is_floating_point():
+            value.copy_(torch.from_numpy(np.array(stored[name])))
 
 
 def export(network: PulseNetwork, path: Path) -> None:
@@ -105,24 +152,21 @@ def export(network: PulseNetwork, path: Path) -> None:
     torch.onnx.export(network, (example,), path, opset_version=17, dynamo=False, **names)
 
 
-def load_clip(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as clip:
-        return {name: clip[name] for name in ("mel", "beats", "pos", "meter")}
+def crop(clip: dict[str, np.ndarray], rng: np.random.Generator | None) -> tuple[np.ndarray, ...]:
+    """A piece of a clip, at another tempo, balance, loudness and colour if there is an `rng`; with its targets.
 
-
-def crop(clip: dict[str, np.ndarray], rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A piece of a clip, at another tempo, loudness and colour if there is an `rng`; with its targets."""
-    mel, beat_s, meter = clip["mel"].astype(np.float32), clip["beats"], METERS.index(str(clip["meter"]) or "none")
+    Returns:
+        The log mel spectrogram (MEL_BANDS, CROP_FRAMES), beats and downbeats (2, steps), the meter (steps,) as an index
+        and the tempo (steps,) as a place among TEMPI_BPM; -1 does not count.
+    """
+    speed, start = 1.0, 0
     if rng is not None:
         speed = np.exp(rng.uniform(-0.14, 0.14)) if rng.random() < 0.6 else 1.0
-        start = int(rng.integers(0, max(1, mel.shape[1] - round(CROP_FRAMES * speed) - 2)))
-        place = start + np.arange(CROP_FRAMES) * speed
-        place = place[place < mel.shape[1] - 1.001]
-        whole, part = place.astype(int), (place % 1).astype(np.float32)
-        mel = mel[:, whole] * (1 - part) + mel[:, whole + 1] * part
-        mel = _colour(mel, rng)
-        beat_s = (beat_s - start * HOP_S) / speed
-    mel = mel[:, :CROP_FRAMES]
+        start = int(rng.integers(0, max(1, clip["drums"].shape[1] - round(CROP_FRAMES * speed) - 2)))
+    place = start + np.arange(CROP_FRAMES) * speed
+    place = place[place < clip["drums"].shape[1] - 1.001]
+    mel = mix(*(resample(clip[part], place) for part in ("drums", "band")), rng)
+    beat_s = (clip["beats"] - start * HOP_S) / speed
     steps, heard = CROP_FRAMES // 2, mel.shape[1] // 2
     frames = np.round(beat_s * FRAME_RATE_HZ).astype(int)
     target = np.zeros((2, steps), np.float32)
@@ -130,37 +174,45 @@ def crop(clip: dict[str, np.ndarray], rng: np.random.Generator | None) -> tuple[
         inside = (frames + reach >= 0) & (frames + reach < heard)
         for row, wanted in ((0, inside), (1, inside & (clip["pos"] == 1))):
             np.maximum.at(target[row], frames[wanted] + reach, value)
-    meters = np.full(steps, meter)
-    meters[heard:] = -1  # does not count
-    if len(frames):
+    meter = np.full(steps, METERS.index(str(clip["meter"]) or "none"))
+    tempo = np.full(steps, -1.0, np.float32)
+    meter[heard:] = -1
+    if len(frames) > 2:
         second = round(FRAME_RATE_HZ)
-        meters[: max(0, frames[0] - second)] = -1
-        meters[max(0, frames[-1] + second) :] = -1
-    return np.pad(mel, ((0, 0), (0, CROP_FRAMES - mel.shape[1]))), target, meters
+        inside = slice(max(0, frames[0] - second), max(0, frames[-1] + second))
+        outside = np.ones(steps, bool)
+        outside[inside] = False
+        meter[outside] = -1
+        local_bpm = 60.0 / np.interp(np.arange(steps) / FRAME_RATE_HZ, beat_s[1:], np.diff(beat_s))
+        places = np.interp(np.log(local_bpm), np.log(TEMPI_BPM), np.arange(len(TEMPI_BPM)))
+        tempo[~outside] = places[~outside]
+        tempo[heard:] = -1
+    return np.pad(mel, ((0, 0), (0, CROP_FRAMES - mel.shape[1]))), target, meter, tempo
 
 
-def _colour(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another loudness and equalisation; sometimes a band or a moment is missing."""
-    magnitude = (10.0**mel - 1.0) / LOG_GAIN
-    curve_db = np.interp(np.arange(MEL_BANDS), np.linspace(0, MEL_BANDS - 1, 5), rng.normal(0, 4, 5))
-    gain = 10 ** ((rng.uniform(-22, 8) + curve_db) / 20)
-    mel = np.log10(1.0 + LOG_GAIN * magnitude * gain[:, None].astype(np.float32))
-    if rng.random() < 0.25:
-        first = rng.integers(0, MEL_BANDS - 10)
-        mel[first : first + rng.integers(2, 14)] *= rng.random() < 0.5
-    if rng.random() < 0.15:
-        first = rng.integers(0, mel.shape[1] - 150)
-        mel[:, first : first + rng.integers(20, 150)] = 0.0
-    return mel
-
-
-def measure_loss(network: PulseNetwork, crops: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> torch.Tensor:
-    mel, target, meters = (torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
-    logits = network(mel.float())
-    of_meter = functional.cross_entropy(logits[:, 2:], meters, torch.tensor(METER_WEIGHTS), ignore_index=-1)
+def measure_losses(
+    network: PulseNetwork, crops: list[tuple[np.ndarray, ...]], weights: tuple[float, float] = (0.1, 0.1)
+) -> list[torch.Tensor]:
+    """Of beats, downbeats, meter and tempo, weighted; the last two by `weights`."""
+    mel, target, meter, tempo = (torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
+    logits = network(mel)
     of_beat = functional.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0])
     of_downbeat = functional.binary_cross_entropy_with_logits(logits[:, 1], target[:, 1])
-    return of_beat + of_downbeat + METER_LOSS * of_meter
+    end = 2 + len(METERS)
+    counts = (meter >= 0).any()
+    of_meter = functional.cross_entropy(logits[:, 2:end], meter, torch.tensor(METER_WEIGHTS), ignore_index=-1)
+    below = tempo.clamp(min=0).long().clamp(max=len(TEMPI_BPM) - 2)
+    share = (tempo - below).clamp(0, 1)
+    chance = functional.log_softmax(logits[:, end:], 1)
+    near = torch.gather(chance, 1, below[:, None])[:, 0], torch.gather(chance, 1, below[:, None] + 1)[:, 0]
+    timed = tempo >= 0
+    of_tempo = -(((1 - share) * near[0] + share * near[1]) * timed).sum() / timed.sum().clamp(min=1)
+    return [
+        of_beat,
+        DOWNBEAT_LOSS * of_downbeat,
+        weights[0] * of_meter if counts else of_beat * 0,
+        weights[1] * of_tempo,
+    ]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import pytest
 
 from tasks.music.beats import (
     FRAME_RATE_HZ,
+    TEMPI_BPM,
     Pulse,
     Rhythm,
     decode_beats,
@@ -28,12 +29,12 @@ def beat_curve(beat_s: np.ndarray, duration_s: float, strength: float = 0.8) -> 
 
 
 def hear_bars(beat_s: np.ndarray, downbeat_s: np.ndarray, parts_s: np.ndarray | None = None) -> Pulse:
-    """What a network hears that knows the beats and the downbeats, but not the meter."""
+    """What a network hears that knows the beats and the downbeats, but neither meter nor tempo."""
     beat = beat_curve(beat_s, 30)
     if parts_s is not None:
         beat = np.maximum(beat, beat_curve(parts_s, 30, strength=0.25))
     even = np.full((len(METERS), len(beat)), 1 / len(METERS))
-    return Pulse(beat, beat_curve(downbeat_s, 30), even)
+    return Pulse(beat, beat_curve(downbeat_s, 30), even, np.full((len(TEMPI_BPM), len(beat)), 1 / len(TEMPI_BPM)))
 
 
 @pytest.mark.parametrize("tempo_bpm", [60, 96, 128, 174])
@@ -67,7 +68,7 @@ def test_decoding_takes_any_length(frames):
 
 def test_readings_differ_in_tempo_or_meter():
     beat_s = np.arange(0.5, 29, 0.5)
-    readings = propose_readings(hear_bars(beat_s, beat_s[::4]))
+    readings = propose_readings(hear_bars(beat_s, beat_s[::4]), np.zeros(3_000, np.float32))
     tempi = np.unique([reading.tempo_bpm for reading in readings])
     assert len(tempi) > 2
     assert (tempi[1:] / tempi[:-1] > 1.03).all()

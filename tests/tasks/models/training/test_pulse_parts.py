@@ -1,0 +1,49 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tasks.models.training.kits import PIECES
+from tasks.models.training.pulse_parts import TICKS, draw_form, make_band, make_drums
+from tasks.music.meter import BEATS_PER_BAR
+
+BARS = 12
+
+
+@pytest.fixture(params=list(BEATS_PER_BAR))
+def meter(request) -> str:
+    return request.param
+
+
+def test_the_sections_cover_the_song_without_a_gap(meter):
+    sections = draw_form(meter, BARS, np.random.default_rng(0)).sections
+    assert sections[0][0] == 0
+    assert sections[-1][1] == BARS
+    assert all(earlier[1] == later[0] for earlier, later in pairwise(sections))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_drums_hit_known_pieces_within_the_song(meter, seed):
+    rng = np.random.default_rng(seed)
+    form = draw_form(meter, BARS, rng)
+    events = make_drums(form, rng).events
+    assert ((events[:, 0] >= 0) & (events[:, 0] < BARS * form.bar_ticks)).all()
+    assert set(events[:, 1].astype(int)) <= set(range(len(PIECES)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_band_ends_with_its_last_bar(meter, seed):
+    rng = np.random.default_rng(seed)
+    form = draw_form(meter, BARS, rng)
+    for part in make_band(form, rng, alone=seed % 2 == 0):
+        assert len(part.events)
+        assert (part.events[:, 0] + part.events[:, 3]).max() <= BARS * form.bar_ticks + TICKS
+        assert ((part.events[:, 1] > 20) & (part.events[:, 1] < 110)).all()
+
+
+def test_a_bar_of_six_eight_is_divided_in_threes():
+    rng = np.random.default_rng(1)
+    form = draw_form("6/8", BARS, rng)
+    ticks = np.concatenate([part.events[:, 0] for _ in range(20) for part in make_band(form, rng, alone=True)])
+    assert np.mean(ticks % 4 == 0) > 0.8
+    assert np.mean(ticks % 6 == 0) < np.mean(ticks % 4 == 0)
