@@ -1,5 +1,6 @@
 """Music without drums: arrangements played by sound fonts, orchestral recordings, and a rough likeness of a voice."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mido
@@ -27,13 +28,19 @@ _GAP_S = 3.0  # between the clips of one rendered song, for tails to end
 
 _BASSES = range(32, 40)
 _CHORDS = (*range(0, 8), *range(16, 32), *range(48, 55), *range(61, 64), *range(80, 96))
+_SLAPPED = (32, 33, 34, 36, 36, 37, 37, 38)
+_PLUCKED = (0, 6, 7, 11, 12, 13, 15, 24, 25, 27, 28, 28, 45, 45, 46, 47, 55, 104, 105, 106, 107, 108, 114)
 _LEADS = (0, 4, 11, 22, 24, 25, 26, 27, 29, 30, 40, 42, 52, 53, 56, 57, 60, 65, 66, 68, 71, 73, 75, 80, 81, 82)
 
 
 def render_arrangements(
-    hit_times_s: list[np.ndarray], duration_s: float, sound_font: Path, rng: np.random.Generator
+    hit_times_s: list[np.ndarray],
+    duration_s: float,
+    sound_font: Path,
+    rng: np.random.Generator,
+    arrange: Callable[[np.ndarray, float, np.random.Generator], list[tuple[mido.Message, float]]] | None = None,
 ) -> list[np.ndarray]:
-    """One clip of bass, chords and melody for each list of hit times, float32 (2, duration) each.
+    """One clip of bass, chords and melody, or what `arrange` writes, for each list of hit times: float32 (2, n).
 
     Many notes begin where a drum is hit, as musicians play together; the others lie on a grid of their own.
     """
@@ -41,7 +48,7 @@ def render_arrangements(
     song.tracks.append(mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)]))
     events = []
     for index, times_s in enumerate(hit_times_s):
-        for message, time_s in _arrangement(times_s, duration_s, rng):
+        for message, time_s in (arrange or _arrangement)(times_s, duration_s, rng):
             events.append((round(1_000 * (index * (duration_s + _GAP_S) + time_s)), message))
     events.sort(key=lambda event: event[0])
     track = mido.MidiTrack()
@@ -107,6 +114,32 @@ def _arrangement(times_s: np.ndarray, duration_s: float, rng: np.random.Generato
             step = int(np.clip(step + rng.integers(-2, 3), -3, 14))
             note = 60 + root + int(scale[step % 7]) + 12 * (step // 7)
             play(channel, start_s, rng.uniform(0.08, 0.8), note, rng.normal(90, 15))
+    return out
+
+
+def pluck(times_s: np.ndarray, duration_s: float, rng: np.random.Generator) -> list[tuple[mido.Message, float]]:
+    """Hard, short notes of what passes for drums: slapped basses, muted guitars, plucked strings, mallets."""
+    step_s = 60 / rng.uniform(75, 150) / rng.choice([2, 4])
+    out: list[tuple[mido.Message, float]] = []
+    for channel in range(int(rng.integers(1, 4))):
+        low = channel == 0 and rng.random() < 0.7
+        program = int(rng.choice(_SLAPPED if low else _PLUCKED))
+        lowest, highest = (28, 52) if low else (45, 88)
+        centre, hard, pause = rng.uniform(lowest, highest), rng.uniform(85, 125), rng.uniform(0.1, 0.6)
+        for control, value in ((120, 0), (7, int(rng.integers(70, 127))), (10, int(rng.integers(20, 108)))):
+            out.append((mido.Message("control_change", channel=channel, control=control, value=value), 0.0))
+        out.append((mido.Message("program_change", channel=channel, program=program), 0.0))
+        together = len(times_s) > 8 and rng.random() < 0.3
+        for start_s in times_s if together else np.arange(0, duration_s - 0.2, step_s):
+            if rng.random() < pause:
+                continue
+            note = int(np.clip(centre + rng.normal(0, 4), 24, 100))
+            velocity = int(np.clip(rng.normal(hard, 15), 30, 127))
+            notes = (note, note + 7) if rng.random() < 0.15 else (note,)
+            for one in notes:
+                out.append((mido.Message("note_on", channel=channel, note=one, velocity=velocity), start_s))
+                end_s = start_s + step_s * rng.uniform(0.2, 0.95)
+                out.append((mido.Message("note_off", channel=channel, note=one), end_s))
     return out
 
 

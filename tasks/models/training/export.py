@@ -21,6 +21,10 @@ def write_onnx(network: DrumNetwork, thresholds: tuple[float, ...], path: Path) 
     for layer in network.spectral:
         x = graph.add("Relu", [graph.add_convolution(x, *_fold(layer))])
     x = graph.add("Relu", [graph.add_convolution(x, *_fold(network.join))])
+    mean = graph.add("Relu", [graph.add_convolution(x, *_fold(network.squeeze))])
+    frames, pads = network.mean.kernel_size, network.mean.padding
+    mean = graph.add("AveragePool", [mean], kernel_shape=frames, pads=[*pads, *pads], count_include_pad=1)
+    x = graph.add("Add", [x, graph.add("Relu", [graph.add_convolution(mean, *_fold(network.surroundings))])])
     for layer in network.context:
         x = graph.add("Add", [x, graph.add("Relu", [graph.add_convolution(x, *_fold(layer))])])
     x = graph.add_convolution(x, network.head, _numpy(network.head.weight), _numpy(network.head.bias))

@@ -109,6 +109,56 @@ _SONIC_PI_PIECES = (
 )
 
 
+_LMMS_PIECES = (
+    (r"zap|nasty_bass|kick04", None),
+    (r"sidestick|^rim|nasty_rim", "stick"),
+    (r"snare_rim", "snare_rim"),
+    (r"clap", "clap"),
+    (r"bassdrum|kick", "kick"),
+    (r"snare", "snare"),
+    (r"tom_low|tom0[45]", "tom_low"),
+    (r"tom_mid|tom03", "tom_mid"),
+    (r"tom", "tom_high"),
+    (r"hihat_foot", "hihat_pedal"),
+    (r"hihat_open", "hihat_open"),
+    (r"hihat_closed", "hihat_closed"),
+    (r"crash", "crash"),
+    (r"ride", "ride"),
+    (r"shaker", "shaker"),
+    (r"clav|wood", "clave"),
+)
+_EXADRUMS_PIECES = (
+    (r"^bd_", "kick"),
+    (r"^snr_", "snare"),
+    (r"^hihat", "hihat_closed"),
+    (r"^tom01", "tom_high"),
+    (r"^tom03", "tom_low"),
+    (r"^crash", "crash"),
+    (r"^ridebell", "ride_bell"),
+    (r"^rideedge", "ride"),
+)
+# Keys of the AVL drum kits, only to make their sound font speak.
+_RED_ZEPPELIN_KEYS = {
+    "kick": (36,),
+    "stick": (37,),
+    "snare": (38,),
+    "clap": (39,),
+    "snare_rim": (40,),
+    "tom_low": (41, 43),
+    "hihat_closed": (42,),
+    "hihat_pedal": (44,),
+    "tom_mid": (45,),
+    "hihat_open": (46, 48),
+    "tom_high": (47,),
+    "crash": (49, 57),
+    "ride": (51, 59),
+    "ride_bell": (53,),
+    "tambourine": (54,),
+    "cowbell": (56,),
+    "shaker": (64,),
+}
+
+
 @dataclass(frozen=True)
 class Sound:
     """One drum: mono layers, softest first, each from its attack on with a peak of 1."""
@@ -130,11 +180,25 @@ def load_kits(root: Path, *, with_development_kits: bool) -> list[Kit]:
         for path in sorted(root.glob("**/hydrogen/data/drumkits/*/drumkit.xml"))
         if path.parent.name not in left_out
     ]
-    kits.append(_load_single_samples(next(root.glob("**/sonic-pi/samples"))))
+    sonic_pi = sorted(next(root.glob("**/sonic-pi/samples")).glob("*.flac"))
+    kits.append(_load_single_samples("sonic-pi", sonic_pi, _SONIC_PI_PIECES))
     kits += _load_sound_font_kits(next(root.glob("**/TimGM6mb.sf2")), presets=(0, 8, 16, 24, 25, 32, 40))
     if with_development_kits:
         kits += _load_sound_font_kits(next(root.glob("**/FluidR3_GM.sf2")), presets=(0, 8, 16, 24, 25, 32, 40))
     return kits
+
+
+def load_more_kits(root: Path) -> list[Kit]:
+    """The kits that `load_kits` leaves out because they came later; none of them is reserved."""
+    lmms = sorted(next(root.glob("**/lmms/samples/drums")).glob("*.ogg"))
+    exadrums = sorted(next(root.glob("**/share/exadrums")).glob("*.wav"))
+    zeppelin = next(root.glob("**/sf2/Red_Zeppelin_4_LV2.sf2"))
+    return [
+        _load_single_samples("lmms", lmms, _LMMS_PIECES),
+        _load_single_samples("exadrums", exadrums, _EXADRUMS_PIECES),
+        *_load_sound_font_kits(next(root.glob("**/sf_GMbank.sf2")), presets=(0, 8, 16, 24, 25, 32, 40)),
+        *_load_sound_font_kits(zeppelin, (0,), _RED_ZEPPELIN_KEYS, velocities=(20, 45, 70, 95, 120), channel=0),
+    ]
 
 
 def _load_hydrogen_kit(folder: Path) -> Kit:
@@ -152,26 +216,31 @@ def _load_hydrogen_kit(folder: Path) -> Kit:
     return kit
 
 
-def _load_single_samples(folder: Path) -> Kit:
-    kit = Kit("sonic-pi")
-    for path in sorted(folder.glob("*.flac")):
-        if piece := _piece_of(path.stem, _SONIC_PI_PIECES):
+def _load_single_samples(name: str, paths: list[Path], patterns: tuple[tuple[str, str | None], ...]) -> Kit:
+    kit = Kit(name)
+    for path in paths:
+        if piece := _piece_of(path.stem, patterns):
             kit.sounds.setdefault(piece, []).append(_sound([_read(path)]))
     return kit
 
 
-def _load_sound_font_kits(sound_font: Path, presets: tuple[int, ...]) -> list[Kit]:
-    velocities = (30, 64, 96, 124)
+def _load_sound_font_kits(
+    sound_font: Path,
+    presets: tuple[int, ...],
+    keys_of_piece: dict[str, tuple[int, ...]] = _SOUND_FONT_KEYS,
+    velocities: tuple[int, ...] = (30, 64, 96, 124),
+    channel: int = 9,
+) -> list[Kit]:
     kits = []
     for preset in presets:
-        keys = [(piece, key) for piece, keys in _SOUND_FONT_KEYS.items() for key in keys]
+        keys = [(piece, key) for piece, keys in keys_of_piece.items() for key in keys]
         song = mido.MidiFile(ticks_per_beat=480)
-        track = mido.MidiTrack([mido.Message("program_change", channel=9, program=preset)])
+        track = mido.MidiTrack([mido.Message("program_change", channel=channel, program=preset)])
         song.tracks.append(track)
         for _, key in keys:
             for velocity in velocities:  # at 120 bpm 2,400 ticks are MAX_SOUND_S
-                track.append(mido.Message("note_on", channel=9, note=key, velocity=velocity))
-                track.append(mido.Message("note_off", channel=9, note=key, time=2_400))
+                track.append(mido.Message("note_on", channel=channel, note=key, velocity=velocity))
+                track.append(mido.Message("note_off", channel=channel, note=key, time=2_400))
         samples = render_midi(song, sound_font)
         step = round(MAX_SOUND_S * RATE_HZ)
         kit = Kit(f"{sound_font.stem}/{preset}")

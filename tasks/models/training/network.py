@@ -5,14 +5,17 @@ from torch import nn
 
 CLASSES = 6
 _BANDS = 80
-_WIDTHS = (24, 32)
-_CONTEXT_WIDTH = 96
-_DILATIONS = (1, 2, 4, 8, 16)
-CONTEXT_FRAMES = len(_WIDTHS) + sum(_DILATIONS)  # what a frame sees on either side
+_WIDTHS = (32, 48)
+_CONTEXT_WIDTH = 112
+_MEAN_WIDTH = 24
+_DILATIONS = (1, 2, 4, 8, 16, 32)
+_SURROUNDINGS_FRAMES = 63  # on either side, whose mean says what is played at the time
+CONTEXT_FRAMES = len(_WIDTHS) + _SURROUNDINGS_FRAMES + sum(_DILATIONS)  # what a frame sees on either side
 
 
 class DrumNetwork(nn.Module):
-    """Two convolutions that take the 80 bands to 10, then dilated ones over time with shortcuts around them.
+    """Two convolutions that take the 80 bands to 10, the mean of what surrounds a frame, then dilated convolutions over
+    time with shortcuts around them.
 
     Takes (batch, 2, frames, 80): mixture and drum stem. Gives logits (batch, 2 · CLASSES, frames): the activations of
     all classes, then their velocities.
@@ -27,17 +30,22 @@ class DrumNetwork(nn.Module):
             ]
         )
         self.join = _convolution(_WIDTHS[1], _CONTEXT_WIDTH, (1, _BANDS // 8))
+        self.squeeze = _convolution(_CONTEXT_WIDTH, _MEAN_WIDTH, (1, 1))
+        self.mean = nn.AvgPool2d((2 * _SURROUNDINGS_FRAMES + 1, 1), stride=1, padding=(_SURROUNDINGS_FRAMES, 0))
+        self.surroundings = _convolution(_MEAN_WIDTH, _CONTEXT_WIDTH, (1, 1))
         self.context = nn.ModuleList(
             _convolution(_CONTEXT_WIDTH, _CONTEXT_WIDTH, (3, 1), padding=(d, 0), dilation=(d, 1)) for d in _DILATIONS
         )
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Conv2d(_CONTEXT_WIDTH, 2 * CLASSES, 1)
+        nn.init.constant_(self.head.bias[:CLASSES], -3.0)  # hits are rare
 
     def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
         x = log_mel
         for layer in self.spectral:
             x = torch.relu(layer(x))
         x = self.dropout(torch.relu(self.join(x)))
+        x = x + torch.relu(self.surroundings(self.mean(torch.relu(self.squeeze(x)))))
         for layer in self.context:
             x = x + torch.relu(layer(x))
         return self.head(self.dropout(x)).squeeze(3)

@@ -110,6 +110,19 @@ def excerpt(performance: Performance, duration_s: float, rng: np.random.Generato
     return Performance(time_s, piece, velocity)
 
 
+def move_hihats_to_ride(performance: Performance, duration_s: float, rng: np.random.Generator) -> Performance:
+    """The closed and open hi-hats of a part of the time, or of all of it, on the ride and its bell or on a crash."""
+    first_s = rng.choice([0.0, rng.uniform(0, duration_s / 2)])
+    last_s = rng.choice([duration_s, rng.uniform(duration_s / 2, duration_s)])
+    hats = np.isin(performance.piece, [PIECES.index("hihat_closed"), PIECES.index("hihat_open")])
+    moved = hats & (performance.time_s >= first_s) & (performance.time_s < last_s)
+    piece = performance.piece.copy()
+    piece[moved] = PIECES.index("crash" if rng.random() < 0.15 else "ride")
+    bells = moved & (rng.random(len(piece)) < rng.choice([0.0, rng.uniform(0, 0.4)]))
+    piece[bells & (piece == PIECES.index("ride"))] = PIECES.index("ride_bell")
+    return Performance(performance.time_s, piece, performance.velocity)
+
+
 def random_pattern(duration_s: float, rng: np.random.Generator) -> Performance:
     """Hits on a grid at random: every combination of pieces, machine-like or loose, hard or soft."""
     step_s = 60.0 / rng.uniform(70, 180) / rng.choice([2, 3, 4])

@@ -8,7 +8,7 @@ from tasks.models.training.kits import PIECES, RATE_HZ, Kit, Sound
 from tasks.models.training.performances import Performance
 
 # Pieces that are recorded, tuned and levelled together; a kit is put together of whole groups.
-_GROUPS = (
+GROUPS = (
     ("kick",),
     ("snare", "snare_rim", "stick"),
     ("hihat_closed", "hihat_pedal", "hihat_open"),
@@ -34,34 +34,34 @@ def render_drums(
     loyal = rng.random() < 0.35
     mix, heard = np.zeros((2, count)), np.zeros(len(performance), bool)
     curve = rng.uniform(0.7, 2.2)  # from velocity to amplitude
-    for group in _GROUPS:
+    for group in GROUPS:
         chosen = np.isin(performance.piece, [PIECES.index(piece) for piece in group])
         if not chosen.any():
             continue
-        sounds = _choose_sounds(group, home, kits, loyal, rng)
+        sounds = choose_sounds(group, home, kits, loyal, rng)
         track = np.zeros(count + RATE_HZ * 3)
         for index in np.flatnonzero(chosen):
             piece = PIECES[performance.piece[index]]
             if piece in sounds:
                 heard[index] = True
-                length_s = _time_to_choke(performance, index)
-                _place(
+                length_s = time_to_choke(performance, index)
+                place_hit(
                     track, sounds[piece], performance.time_s[index], performance.velocity[index], length_s, curve, rng
                 )
-        level = 10 ** (rng.normal(_usual_level_db(group), 4) / 20)
+        level = 10 ** (rng.normal(usual_level_db(group), 4) / 20)
         track = effects.equalise(level * track[None, :count], rng, bands=int(rng.integers(0, 3)), most_db=9)[0]
         pan = rng.uniform(0.3, 0.7)
         mix += np.sqrt([[1 - pan], [pan]]) * track
-    return _through_studio(mix, rng), _only(performance, heard)
+    return through_studio(mix, rng), only(performance, heard)
 
 
-def _usual_level_db(group: tuple[str, ...]) -> float:
+def usual_level_db(group: tuple[str, ...]) -> float:
     return {"kick": 0.0, "snare": -2.0, "hihat_closed": -11.0, "tom_low": -3.0, "crash": -7.0, "ride": -12.0}.get(
         group[0], -9.0
     )
 
 
-def _choose_sounds(
+def choose_sounds(
     group: tuple[str, ...], home: Kit, kits: list[Kit], loyal: bool, rng: np.random.Generator
 ) -> dict[str, Sound]:
     """A sound for each piece of the group, all of one kit and tuned alike."""
@@ -89,7 +89,7 @@ def _vary(sound: Sound, ratio: float, shorten_s: float | None) -> Sound:
     return Sound(tuple(layers))
 
 
-def _time_to_choke(performance: Performance, index: int) -> float | None:
+def time_to_choke(performance: Performance, index: int) -> float | None:
     """Seconds until another hi-hat stroke silences an open one; None for other pieces."""
     if PIECES[performance.piece[index]] != "hihat_open":
         return None
@@ -97,7 +97,7 @@ def _time_to_choke(performance: Performance, index: int) -> float | None:
     return float(performance.time_s[later].min() - performance.time_s[index]) if later.any() else None
 
 
-def _place(
+def place_hit(
     track: np.ndarray,
     sound: Sound,
     time_s: float,
@@ -122,7 +122,7 @@ def _place(
     track[start:end] += gain * layer[: end - start]
 
 
-def _through_studio(mix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def through_studio(mix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.7:
         mix = effects.add_room(mix, rng)
     if rng.random() < 0.6:
@@ -136,5 +136,5 @@ def _through_studio(mix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return effects.code_lossily(mix, rng) if rng.random() < 0.2 else mix
 
 
-def _only(performance: Performance, kept: np.ndarray) -> Performance:
+def only(performance: Performance, kept: np.ndarray) -> Performance:
     return Performance(performance.time_s[kept], performance.piece[kept], performance.velocity[kept])

@@ -1,10 +1,10 @@
 """Makes the training material: spectrograms of drums and of music without drums, and what the drums played.
 
-    python -m tasks.models.training.synthesise OUT --sounds ROOT --groove GROOVE --clips 600 --separated 12
+    python -m tasks.models.training.synthesise OUT --sounds ROOT --groove GROOVE --clips 600 --separated 10
 
 ROOT is a folder into which the Debian packages named in README.md were unpacked. OUT gets one .npz a shard of clips.
-Drums and music are kept apart, so that training can mix them anew each time; the separated clips are real mixtures and
-the drum stem that our own separation makes of them.
+Drums and music are kept apart, and the drums once more by groups, so that training can mix them anew each time; the
+separated clips are real mixtures and the drum stem that our own separation makes of them.
 """
 
 import argparse
@@ -14,19 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from tasks.models.training import effects
-from tasks.models.training.backing import load_recordings, make_voice, render_arrangements
-from tasks.models.training.kits import CLASS_OF_PIECE, RATE_HZ, Kit, load_kits, make_kit
-from tasks.models.training.performances import Performance, excerpt, load_performances, random_pattern
-from tasks.models.training.render import render_drums
+from tasks.models.training.backing import load_recordings, make_voice, pluck, render_arrangements
+from tasks.models.training.disturbances import make_disturbance
+from tasks.models.training.kits import CLASS_OF_PIECE, RATE_HZ, Kit, load_kits, load_more_kits, make_kit
+from tasks.models.training.performances import (
+    Performance,
+    excerpt,
+    load_performances,
+    move_hihats_to_ride,
+    random_pattern,
+)
+from tasks.models.training.session import Session, render_session
 from tasks.music.drums import NOTES_OF_INSTRUMENT
-from tasks.music.signals import Signal, compute_log_mel
+from tasks.music.signals import MEL_BANDS, Signal, compute_log_mel
 
 CLIP_S = 20.0
 CLASSES = tuple(NOTES_OF_INSTRUMENT)
-CLIPS_A_SHARD = 30
+CLIPS_A_SHARD = 20
 FORMULA_KITS = 50
 _CLASS_OF_PIECE_INDEX = np.array([CLASSES.index(name) if name else -1 for name in CLASS_OF_PIECE.values()])
 _VALIDATION_SHARE = 0.1
+_RIDE_SHARE = 0.3  # of the clips: rides are what passes for hi-hats
 
 
 def main() -> None:
@@ -46,9 +54,10 @@ def main() -> None:
 
     kits = load_kits(options.sounds, with_development_kits=options.with_development_kits)
     kits += [make_kit(np.random.default_rng([options.seed, 1, index])) for index in range(FORMULA_KITS)]
+    kits += load_more_kits(options.sounds)
     performances = load_performances(options.groove)
     recordings = load_recordings(options.sounds)
-    sound_fonts = [next(options.sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb")]
+    sound_fonts = [next(options.sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb", "sf_GMbank")]
     train_kits, validation_kits = _split(kits)
     train_performances, validation_performances = _split(performances)
     print(f"{len(kits)} kits, {len(performances)} performances, {len(validation_kits)} kits kept for validation")
@@ -57,27 +66,26 @@ def main() -> None:
         started = time.monotonic()
         validation = shard % round(1 / _VALIDATION_SHARE) == 0
         rng = np.random.default_rng([options.seed, 2, shard])
-        clips = [
-            _drums_clip(
+        sessions = [
+            _record(
                 validation_kits if validation else train_kits,
                 validation_performances if validation else train_performances,
                 rng,
             )
             for _ in range(CLIPS_A_SHARD)
         ]
-        sound_font = sound_fonts[shard % len(sound_fonts)]
-        times_s = [played.time_s for _, played in clips]
-        music = [
-            _music_clip(played, recordings, rng) for played in render_arrangements(times_s, CLIP_S, sound_font, rng)
-        ]
+        music = _music_clips(
+            [session.heard.time_s for session in sessions], recordings, sound_fonts[shard % len(sound_fonts)], rng
+        )
         arrays = {
-            "drums": np.stack([_features(samples) for samples, _ in clips]),
+            "drums": np.stack([_features(session.mix) for session in sessions]),
+            "groups": np.stack([_group_magnitudes(session.groups) for session in sessions]),
             "music": np.stack([_features(samples) for samples in music]),
-            "hits": _hits_table([played for _, played in clips]),
+            "hits": _hits_table([session.heard for session in sessions]),
         }
         separated = min(CLIPS_A_SHARD, options.separated)
         if separated:
-            arrays |= _separate_clips([samples for samples, _ in clips[:separated]], music, rng)
+            arrays |= _separate_clips([session.mix for session in sessions[:separated]], music, rng)
         name = f"{'validation' if validation else 'train'}-{shard:03d}.npz"
         np.savez(options.out / f"unfinished-{name}", **arrays)
         (options.out / f"unfinished-{name}").rename(options.out / name)
@@ -90,14 +98,29 @@ def _split(items: list) -> tuple[list, list]:
     return [x for i, x in enumerate(items) if i % every != 3], [x for i, x in enumerate(items) if i % every == 3]
 
 
-def _drums_clip(
-    kits: list[Kit], performances: list[Performance], rng: np.random.Generator
-) -> tuple[np.ndarray, Performance]:
+def _record(kits: list[Kit], performances: list[Performance], rng: np.random.Generator) -> Session:
     if rng.random() < 0.65:
         performance = excerpt(performances[rng.integers(len(performances))], CLIP_S, rng)
     else:
         performance = random_pattern(CLIP_S, rng)
-    return render_drums(performance, kits, CLIP_S, rng)
+    if rng.random() < _RIDE_SHARE:
+        performance = move_hihats_to_ride(performance, CLIP_S, rng)
+    return render_session(performance, kits, CLIP_S, rng)
+
+
+def _music_clips(
+    hit_times_s: list[np.ndarray], recordings: list[np.ndarray], sound_font: Path, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Music for each clip: of ten clips six arrangements, two of plucked strings, two with disturbances."""
+    arranged = render_arrangements(hit_times_s, CLIP_S, sound_font, rng)
+    plucked = render_arrangements(hit_times_s[::5], CLIP_S, sound_font, rng, pluck)
+    clips = []
+    for index, arrangement in enumerate(arranged):
+        clip = _to_peak(plucked[index // 5]) if index % 5 == 0 else _music_clip(arrangement, recordings, rng)
+        if index % 5 == 1:
+            clip = rng.choice([0.0, 0.3, 1.0]) * clip + make_disturbance(CLIP_S, rng)
+        clips.append(_to_peak(clip).astype(np.float32))
+    return clips
 
 
 def _music_clip(arrangement: np.ndarray, recordings: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -128,6 +151,17 @@ def _features(samples: np.ndarray) -> np.ndarray:
     return compute_log_mel(Signal(samples)).values.T.astype(np.float16)
 
 
+def _group_magnitudes(groups: np.ndarray) -> np.ndarray:
+    """Mel magnitudes times LOG_GAIN, float16 (groups, frames, bands)."""
+    magnitudes = []
+    for samples in groups:
+        values = compute_log_mel(Signal(samples[None])).values.T if samples.any() else None
+        magnitudes.append(values if values is None else np.float32(10) ** values - 1)
+    frames = next(len(values) for values in magnitudes if values is not None)
+    empty = np.zeros((frames, MEL_BANDS), np.float32)
+    return np.stack([empty if values is None else values for values in magnitudes]).astype(np.float16)
+
+
 def _hits_table(played: list[Performance]) -> np.ndarray:
     """Rows clip, time_s, class, velocity of the hits that have a class, float32 (hits, 4)."""
     rows = []
@@ -142,12 +176,13 @@ def _hits_table(played: list[Performance]) -> np.ndarray:
 def _separate_clips(
     drums: list[np.ndarray], music: list[np.ndarray], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Real mixtures, some lossily coded, and the drum stem that separation makes of each."""
+    """Real mixtures, some lossily coded, one of six without drums, and the drum stem that separation makes of them."""
     from tasks.models.spleeter import load_separator
 
-    mixtures, stems = [], []
+    mixtures, stems, drumless = [], [], []
     for samples, backing in zip(drums, music, strict=False):
-        mixture = samples + 10 ** (rng.uniform(-14, 6) / 20) * backing
+        drumless.append(rng.random() < 1 / 6)
+        mixture = (0.0 if drumless[-1] else 1.0) * samples + 10 ** (rng.uniform(-14, 6) / 20) * backing
         if rng.random() < 0.4:
             mixture = effects.compress(mixture, rng)
         mixture = (10 ** (rng.uniform(-9, 0) / 20) * _to_peak(mixture)).astype(np.float32)
@@ -157,7 +192,7 @@ def _separate_clips(
         blocks = [stream.push(mixture), stream.finish()]
         mixtures.append(_features(mixture))
         stems.append(_features(np.concatenate([block["drums"] for block in blocks], axis=1)))
-    return {"mixture": np.stack(mixtures), "stem": np.stack(stems)}
+    return {"mixture": np.stack(mixtures), "stem": np.stack(stems), "drumless": np.array(drumless)}
 
 
 if __name__ == "__main__":
