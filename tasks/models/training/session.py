@@ -85,7 +85,8 @@ def _choose_sounds(
         return {}
     second = _choose_kit(pieces, None, kits, rng) if rng.random() < 0.25 else None
     ratio, blend = 2 ** (rng.normal(0, 2.0) / 12), 10 ** (rng.uniform(-14, -1) / 20)
-    shorten_s = np.exp(rng.uniform(np.log(0.04), np.log(0.6))) if rng.random() < 0.35 else None
+    shortest_s = 0.5 if "ride" in pieces else 0.04  # what tells a ride from a hi-hat is how long it rings
+    shorten_s = np.exp(rng.uniform(np.log(shortest_s), np.log(shortest_s + 0.6))) if rng.random() < 0.35 else None
     attack = (rng.uniform(0.3, 3.0), rng.uniform(0.003, 0.02)) if rng.random() < 0.35 else None
     loose_s = np.exp(rng.uniform(np.log(0.06), np.log(0.4))) if rng.random() < 0.3 else None
     sounds = {}
