@@ -127,6 +127,27 @@ def make_batch(
     return inputs, targets, certain
 
 
+def make_examples(clips: list[Clip], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Whole clips to choose thresholds by: inputs float32 (2, frames, bands), and hits in rows time_s, class, velocity.
+
+    Drums alone and in two mixtures of each clip; where there is one, the mixture that was separated, with its stem and
+    without.
+    """
+    examples = []
+    for index, clip in enumerate(clips):
+        rng = np.random.default_rng([seed, index])
+        window = slice(0, len(clip.drums) - 1)
+        drums = _magnitude(clip.drums[window])
+        examples.append((np.stack([clip.drums, clip.drums]).astype(np.float32), clip.hits))
+        for _ in range(2):
+            examples.append((_colour(*_mix(clips, clip, window, drums, rng), rng), clip.hits))
+        if clip.stem is not None:
+            hits = clip.hits[:0] if clip.drumless else clip.hits
+            for stem in (clip.stem, clip.mixture):
+                examples.append((np.stack([clip.mixture, stem]).astype(np.float32), hits))
+    return examples
+
+
 def _window(clip: Clip, frames: int, rng: np.random.Generator) -> slice:
     start = int(rng.integers(0, len(clip.drums) - frames))
     return slice(start, start + frames)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.models.training.material import CLASSES, load_material, make_batch
+from tasks.models.training.material import CLASSES, load_material, make_batch, make_examples
 from tasks.models.training.session import GROUPS
 
 FRAMES, BANDS = 400, 80
@@ -49,6 +49,11 @@ def test_nothing_is_asked_of_silent_clips(shard):
     quiet = load_material([shard])[1:]
     _, targets, _ = make_batch(quiet, 60, 256, np.random.default_rng(2))
     assert targets.max() == 0
+
+
+def test_examples_of_a_mixture_without_drums_ask_for_no_hits(shard):
+    asked = [len(hits) for _, hits in make_examples(load_material([shard]), seed=1)]
+    assert asked == [1, 1, 1, 0, 0, 1, 1, 1]
 
 
 def test_the_same_seed_gives_the_same_batch(shard):
