@@ -115,7 +115,7 @@ def make_batch(
             clip = clips[rng.integers(len(clips))]
             window = _window(clip, frames, rng)
             kind = rng.random()
-            if kind < 0.1:
+            if kind < 0.13:
                 drums = None
             elif kind < 0.45:
                 drums = _magnitude(clip.drums[window])

@@ -34,6 +34,8 @@ CLIPS_A_SHARD = 20
 FORMULA_KITS = 50
 _CLASS_OF_PIECE_INDEX = np.array([CLASSES.index(name) if name else -1 for name in CLASS_OF_PIECE.values()])
 _VALIDATION_SHARE = 0.1
+_PLUCKED, _DISTURBED = 0, 1  # which of five clips of music are
+_PLUCKED_OR_DISTURBED = (_PLUCKED, _DISTURBED)
 _RIDE_SHARE = 0.3  # of the clips: rides are what passes for hi-hats
 
 
@@ -111,13 +113,13 @@ def _record(kits: list[Kit], performances: list[Performance], rng: np.random.Gen
 def _music_clips(
     hit_times_s: list[np.ndarray], recordings: list[np.ndarray], sound_font: Path, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Music for each clip: of ten clips six arrangements, two of plucked strings, two with disturbances."""
+    """Music for each clip: of five clips three as songs have it, one of plucked strings, one with disturbances."""
     arranged = render_arrangements(hit_times_s, CLIP_S, sound_font, rng)
     plucked = render_arrangements(hit_times_s[::5], CLIP_S, sound_font, rng, pluck)
     clips = []
     for index, arrangement in enumerate(arranged):
-        clip = _to_peak(plucked[index // 5]) if index % 5 == 0 else _music_clip(arrangement, recordings, rng)
-        if index % 5 == 1:
+        clip = _to_peak(plucked[index // 5]) if index % 5 == _PLUCKED else _music_clip(arrangement, recordings, rng)
+        if index % 5 == _DISTURBED:
             clip = rng.choice([0.0, 0.3, 1.0]) * clip + make_disturbance(CLIP_S, rng)
         clips.append(_to_peak(clip).astype(np.float32))
     return clips
@@ -176,12 +178,12 @@ def _hits_table(played: list[Performance]) -> np.ndarray:
 def _separate_clips(
     drums: list[np.ndarray], music: list[np.ndarray], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Real mixtures, some lossily coded, one of six without drums, and the drum stem that separation makes of them."""
+    """Real mixtures, some lossily coded, some without drums, and the drum stem that separation makes of them."""
     from tasks.models.spleeter import load_separator
 
     mixtures, stems, drumless = [], [], []
-    for samples, backing in zip(drums, music, strict=False):
-        drumless.append(rng.random() < 1 / 6)
+    for index, (samples, backing) in enumerate(zip(drums, music, strict=False)):
+        drumless.append(rng.random() < (0.5 if index % 5 in _PLUCKED_OR_DISTURBED else 0.1))
         mixture = (0.0 if drumless[-1] else 1.0) * samples + 10 ** (rng.uniform(-14, 6) / 20) * backing
         if rng.random() < 0.4:
             mixture = effects.compress(mixture, rng)
