@@ -8,7 +8,7 @@ import os
 
 import typer
 
-from flows.commands import dashboard, patterns, plans, questions, runs, services, upkeep
+from flows.commands import dashboard, patterns, plans, questions, runs, services, songs, upkeep
 from flows.commands.console import refuse
 
 COMMANDS = (
@@ -21,6 +21,9 @@ COMMANDS = (
     patterns.preview,
     patterns.midi,
     patterns.plot,
+    songs.why,
+    songs.merge,
+    songs.split,
     questions.sql,
     questions.shell,
     questions.export,

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from catalog.lake import load_extensions
-from catalog.tables import TABLES, make_id
+from catalog.tables import TABLES, TRACKS, make_id
 from flows.cli import main
 from flows.settings import Settings
 from tasks.commit import Owner, commit_shard
@@ -214,6 +214,17 @@ def test_a_pattern_can_be_searched_by_its_groove(run_midime, filled):
     groove = filled.query("SELECT groove FROM patterns").to_pylist()[0]["groove"]
     done = run_midime("search", groove, "--json", "--user", "ann", lake=filled.folder)
     assert json.loads(done.stdout)["results"][0]["sections"][0]["similarity_score"] > 0.9
+
+
+def test_a_persons_word_on_two_tracks_is_kept_and_explained(run_midime, lake):
+    pair = sorted(make_id("track", name) for name in "ab")
+    with lake.transaction("test") as change:
+        change.insert("tracks", TRACKS.make_rows([{"corpus": "c", "track_id": track} for track in pair]))
+    done = run_midime("merge", *pair, "--note", "same tape", "--json", lake=lake.folder)
+    assert json.loads(done.stdout)["same_song"]
+    told = run_midime("why", *pair, lake=lake.folder).stdout
+    assert "They are one song" in told
+    assert "same tape" in told
 
 
 def test_an_unknown_track_cannot_be_drawn(refuse, lake, tmp_path):
