@@ -1,8 +1,7 @@
 """A recording session: drums by groups, as from the microphones of a desk, and their mix.
 
-Training puts the groups together anew (material.py), so that one session gives many. Beside render.py, which the clips
-of the pulse network need as it is, sounds are varied further: two samples on top of each other, other attacks and
-decays, loose hi-hats, snare wires that answer the kick and the toms.
+Training puts the groups together anew (material.py), so that one session gives many. Sounds are varied: two samples on
+top of each other, other attacks and decays, loose hi-hats, snare wires that answer the kick and the toms.
 """
 
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def render_session(performance: Performance, kits: list[Kit], duration_s: float,
         track = track[:count]
         if group == "snare" and rng.random() < 0.35:
             track = track + _answering_wires(performance, count, rng)
-        level = 10 ** (rng.normal(usual_level_db((pieces[0],)), 4) / 20)
+        level = 10 ** (rng.normal(usual_level_db(pieces[0]), 4) / 20)
         track = effects.equalise(level * track[None], rng, bands=int(rng.integers(0, 4)), most_db=10)
         pan = rng.uniform(0.3, 0.7)
         mix += np.sqrt([[1 - pan], [pan]]) * track
