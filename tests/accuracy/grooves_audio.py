@@ -93,9 +93,10 @@ def hear(midi_path: Path, take: Take) -> Heard:
     with TemporaryDirectory() as folder:
         path = render(midi_path, take, Path(folder))
         analysis = analyse_file(path, TrackParams())
+    patterns = [pattern for pattern in analysis.patterns if pattern.instrument_type == "drums"]
     return Heard(
-        np.array([folded.fingerprint for folded in analysis.patterns]).reshape(-1, 96),
-        np.array([folded.pattern.quality_score for folded in analysis.patterns]),
+        np.array([pattern.fingerprint for pattern in patterns]).reshape(-1, 96),
+        np.array([pattern.quality_score for pattern in patterns]),
         analysis.rhythm.tempo_bpm,
         analysis.rhythm.time_signature,
     )
