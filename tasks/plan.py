@@ -5,6 +5,7 @@ A file is known by its place, size and time; only a file that is not is hashed. 
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -268,7 +269,7 @@ def _walk(top: str) -> Iterator[tuple[str, TrackError | None]]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif not os.path.isdir(entry.path):
+            elif not (entry.is_symlink() and os.path.isdir(entry.path)):
                 yield entry.path, None
             elif _leads_out(entry.path, top):
                 yield entry.path, OutsideLink(OUTSIDE)
@@ -286,7 +287,7 @@ def _look_at(path: str, corpus: str, top: str | None = None) -> FoundFile:
         return FoundFile(path, corpus, fault=UnreadableFile(f"The file cannot be opened: {error.strerror}."))
     modified_at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=status.st_mtime_ns // 1000)
     fault = None
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(status.st_mode):
         fault = UnreadableFile("The file is not a regular file.")
     elif status.st_size == 0:
         fault = EmptyFile("The file is empty.")

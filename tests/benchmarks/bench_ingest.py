@@ -45,7 +45,7 @@ def run(known_files: int = KNOWN_FILES, tracks: int = TRACKS_OF_A_WORKER) -> dic
 
 
 def measure_planning(top: Path, count: int) -> dict:
-    """Seconds to see that nothing has changed in a folder of so many files, on one core."""
+    """Seconds to see that nothing has changed in a folder of so many files, on one core, and those it computed."""
     stages = stage_versions(TrackParams())
     rows = {"tracks": [], "files": [], "track_stages": []}
     for index in range(count):
@@ -64,12 +64,12 @@ def measure_planning(top: Path, count: int) -> dict:
                 change.insert(table.name, table.make_rows(rows[table.name]))
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(before)})
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         plan = make_plan([top / "corpus"], None, lake.connection, stages)
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
         os.sched_setaffinity(0, before)
     assert plan.unchanged == count, plan.unchanged
-    return {"files": count, "seconds": round(seconds, 1), "ms_per_file": round(1000 * seconds / count, 3)}
+    return {"files": count, "seconds": round(seconds, 1), "cpu_seconds": round(cpu_s, 1)}
 
 
 def measure_orchestration(top: Path) -> dict:

@@ -20,7 +20,7 @@ from tests.faults.rules import find_broken_rules
 from tests.faults.steps import read_rows, write_clip
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-INITDB = shutil.which("initdb") or (str(PROGRAMS[-1]) if PROGRAMS else None)
+INITDB = str(PROGRAMS[-1]) if PROGRAMS else shutil.which("initdb")
 PASSWORD = "correct-horse-battery"
 FILES = 20
 pytestmark = [
