@@ -117,12 +117,12 @@ def commit_plan(lake: Lake, plan: Plan, run_id: str) -> Counts:
         change.delete("rejects", "uri", plan.mended)
         for file, fault in plan.faults:
             _write_fault(change, [file], fault, run_id)
-    left_failed = sum(failed for _, failed in plan.left_alone)
+    failed = sum(fault.failed for _, fault in plan.faults) + sum(failed for _, failed in plan.left_alone)
     return Counts(
         unchanged=plan.unchanged,
         duplicate=len(plan.duplicates),
-        rejected=len(plan.faults) + len(plan.left_alone) - left_failed,
-        failed=left_failed,
+        rejected=len(plan.faults) + len(plan.left_alone) - failed,
+        failed=failed,
         ignored=plan.ignored,
     )
 

@@ -14,7 +14,7 @@ from tests.faults.conftest import SOAK, Command, has_tables
 from tests.faults.rules import find_broken_rules
 from tests.faults.steps import read_rows, write_clip
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 FILES = 40
 SEEDS = range(int(os.environ.get("MIDIME_SOAK_SEEDS", "1")))
 long_one = pytest.mark.skipif(not SOAK, reason="takes a minute or more: make soak runs it")

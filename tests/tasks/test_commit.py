@@ -91,7 +91,8 @@ def test_a_place_that_holds_another_content_which_fails_is_no_place_of_the_first
 def test_a_place_that_cannot_be_read_just_now_stays(lake, result):
     commit_shard(lake, "c/000", [result], RUN_ID, Owner())
     fault = Fault.of(UnreadableFile("The file cannot be read: Input/output error."), "plan", "v1")
-    commit_plan(lake, Plan(faults=[(result.job.file, fault)]), RUN_ID)
+    counts = commit_plan(lake, Plan(faults=[(result.job.file, fault)]), RUN_ID)
+    assert (counts.failed, counts.rejected) == (1, 0)
     assert places(lake) == (2, 1)
     assert find_broken_rules(lake.connection) == []
 
