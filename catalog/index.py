@@ -15,9 +15,11 @@ Reference:
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -25,15 +27,23 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import CatalogError, MissingIndex, StaleIndex
+from catalog.filters import Columns
 from catalog.lake import Lake, hash_file
-from catalog.tables import INDEX_VERSIONS, make_id
+from catalog.neighbours import (
+    NeighbourParams,
+    compute_neighbours,
+    find_changes,
+    forget_neighbours,
+    insert_neighbours,
+    update_neighbours,
+)
+from catalog.tables import INDEX_VERSIONS
 
 DIMENSIONS = 96
 INSTRUMENT_ROWS = 3
 SHIFTS = 8  # beats in the two bars of a vector
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
-QUERY_BATCH = 1024
 PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted
 EXACT_SHARE = 0.02  # of the vectors: so few are compared one by one
 TRAINED_ON = 200_000
@@ -48,8 +58,7 @@ class IndexParams:
     Attributes:
         flat_below: Fewer vectors are all compared.
         codes: How FAISS keeps vectors to propose candidates from.
-        min_similarity: Least similarity of a neighbour in `pattern_similarities`.
-        neighbours: Most neighbours of a pattern there.
+        neighbours: Which neighbours are kept in `pattern_similarities`.
         sample: Vectors on which the recall is measured.
         wanted_recall: More lists are searched until this recall is reached.
         least_recall: An index below it is not published.
@@ -57,16 +66,10 @@ class IndexParams:
 
     flat_below: int = 20_000
     codes: str = "PQ48x4fsr"
-    min_similarity: float = 0.7
-    neighbours: int = 20
+    neighbours: NeighbourParams = field(default_factory=NeighbourParams)
     sample: int = 200
     wanted_recall: float = 0.99
     least_recall: float = 0.95
-
-    @property
-    def suffix(self) -> str:
-        """The part of an index's name that its similarities come from."""
-        return f"-top{self.neighbours}-{self.min_similarity:g}"
 
 
 class LowRecall(CatalogError):
@@ -81,6 +84,7 @@ class GrooveIndex:
         vectors: float32 (n, DIMENSIONS), of unit length; mapped where the rows are.
         proposer: A FAISS index over the row numbers; None where all vectors are compared.
         version: The row of `index_versions`; empty while it is built.
+        columns: The rows as filters read them.
     """
 
     def __init__(self, rows: pa.Table, proposer: object = None, version: dict | None = None) -> None:
@@ -90,6 +94,19 @@ class GrooveIndex:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @cached_property
+    def columns(self) -> Columns:
+        return Columns(self.rows)
+
+    def find_rows(self, pattern_ids: Sequence[str]) -> np.ndarray:
+        """The row numbers of patterns, int64; of those that are not in the index, none."""
+        column, found = self.rows["pattern_id"], []
+        for pattern in pattern_ids:
+            number = bisect_left(range(len(self)), pattern, key=lambda number: column[number].as_py())
+            if number < len(self) and column[number].as_py() == pattern:
+                found.append(number)
+        return np.array(found, np.int64)
 
     def find_nearest(
         self, queries: np.ndarray, count: int, allowed: np.ndarray | None = None
@@ -112,7 +129,7 @@ class GrooveIndex:
         proposed = self._propose(shifted, count, allowed)
         if ((proposed >= 0).sum(axis=1) < min(count, round(share * len(self)))).any():
             return self._compare_all(shifted, count, allowed)  # too many lists hold nothing that is allowed
-        scores = np.einsum("qcd,qsd->qcs", self.vectors[np.maximum(proposed, 0)], shifted).max(axis=2)
+        scores = (self.vectors[np.maximum(proposed, 0)] @ shifted.transpose(0, 2, 1)).max(axis=2)
         scores[proposed < 0] = -np.inf
         return _take_best(scores, proposed, count)
 
@@ -143,8 +160,12 @@ class GrooveIndex:
             bits = np.packbits(allowed, bitorder="little")
             parameters.sel = faiss.IDSelectorBitmap(bits)
         wanted = min(len(self), PROPOSED_A_RESULT * count)
-        _, found = self.proposer.search(shifted.reshape(-1, DIMENSIONS), wanted, params=parameters)
-        found = np.sort(found.reshape(len(shifted), -1), axis=1)
+        scores, found = self.proposer.search(shifted.reshape(-1, DIMENSIONS), wanted, params=parameters)
+        scores, found = scores.reshape(len(shifted), -1), found.reshape(len(shifted), -1)
+        if found.shape[1] > 2 * wanted:  # of all shifts together: some are proposed twice
+            best = np.argpartition(-scores, 2 * wanted, axis=1)[:, : 2 * wanted]
+            found = np.take_along_axis(found, best, axis=1)
+        found = np.sort(found, axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         return found
 
@@ -176,11 +197,11 @@ def refresh_indexes(lake: Lake, params: IndexParams = IndexParams()) -> list[dic
     at all. The index before it is removed then.
 
     Returns:
-        For each instrument: instrument_type, index_version, kind, vectors, recall_at_10, similarities, and whether the
-        index was `built` or is still good.
+        For each instrument: instrument_type, index_version, kind, vectors, recall_at_10, similarities, and the
+        outcome: `built` anew, `updated` from the one before, or `unchanged`.
 
     Raises:
-        StaleIndex: Patterns were removed while their index was built.
+        StaleIndex: Patterns were removed or made private while their index was built.
         LowRecall: The index misses too many neighbours; the one before it stays.
     """
     (lake.folder / "index").mkdir(exist_ok=True)
@@ -236,12 +257,11 @@ def is_fresh(connection: duckdb.DuckDBPyConnection, row: dict) -> bool:
 
 
 def read_contents(connection: duckdb.DuckDBPyConnection, instrument: str) -> tuple[int, int]:
-    """How many patterns of an instrument can be searched, and a fingerprint of their vectors, tracks and privacy."""
-    return connection.execute(
-        "SELECT count(*), coalesce(bit_xor(hash(pattern_id, track_id, privacy_setting, vector)), 0)"
-        " FROM searchable_patterns WHERE instrument_type = ?",
-        [instrument],
+    """How many patterns of an instrument can be searched, and a fingerprint of what an index keeps of them."""
+    found = connection.execute(
+        "SELECT patterns, contents FROM index_contents WHERE instrument_type = ?", [instrument]
     ).fetchone()
+    return found or (0, 0)
 
 
 def name_index(instrument: str, kind: str, contents: int) -> str:
@@ -256,23 +276,28 @@ def choose_kind(vectors: int, params: IndexParams = IndexParams()) -> str:
     return f"IVF{2 ** round(np.log2(4 * np.sqrt(vectors)))},{params.codes}"
 
 
-def build_proposer(vectors: np.ndarray, kind: str) -> object:
+def build_proposer(vectors: np.ndarray, kind: str, before: object = None) -> object:
     """Build the FAISS index that proposes row numbers; None for the kind Flat. The same vectors give the same index.
 
     Args:
         vectors: float32 (n, DIMENSIONS), of unit length.
         kind: Flat or a FAISS factory string.
+        before: An index of this kind, of nearly the same vectors: its lists and codes are taken over.
     """
     if kind == "Flat":
         return None
     import faiss
 
-    index = faiss.index_factory(DIMENSIONS, kind, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter = 10
-    index.train(vectors[:: max(1, len(vectors) // TRAINED_ON)])
+    if before is not None:
+        index = before
+        index.reset()
+    else:
+        index = faiss.index_factory(DIMENSIONS, kind, faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter = 10
+        index.train(np.ascontiguousarray(vectors[:: max(1, len(vectors) // TRAINED_ON)]))
+        index.nprobe = max(1, index.nlist // 64)
     for start in range(0, len(vectors), READ_BATCH):
-        index.add(vectors[start : start + READ_BATCH])
-    index.nprobe = max(1, index.nlist // 64)
+        index.add(np.ascontiguousarray(vectors[start : start + READ_BATCH]))
     return index
 
 
@@ -295,41 +320,13 @@ def tune_recall(index: GrooveIndex, params: IndexParams) -> float:
         index.proposer.nprobe = min(2 * index.proposer.nprobe, index.proposer.nlist)
 
 
-def find_neighbours(index: GrooveIndex, params: IndexParams) -> Iterator[pa.Table]:
-    """The rows of `pattern_similarities` in batches, without index_version, instrument and time.
-
-    A pattern's neighbours are public patterns of other tracks.
-    """
-    ids = index.rows["pattern_id"].to_numpy(zero_copy_only=False)
-    public = index.rows["privacy_setting"].to_numpy(zero_copy_only=False) == "public"
-    _, tracks, sizes = np.unique(
-        index.rows["track_id"].to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True
-    )
-    allowed = None if public.all() else public
-    count = min(int(public.sum()), params.neighbours + int(sizes.max(initial=0)))
-    asking = np.flatnonzero(public)
-    for start in range(0, len(asking), QUERY_BATCH):
-        rows = asking[start : start + QUERY_BATCH]
-        scores, found = index.find_nearest(index.vectors[rows], count, allowed)
-        kept = (found >= 0) & (scores >= params.min_similarity)
-        kept &= tracks[np.maximum(found, 0)] != tracks[rows][:, None]
-        kept &= np.cumsum(kept, axis=1) <= params.neighbours
-        left, place = np.nonzero(kept)
-        ids_1, ids_2 = ids[rows[left]].tolist(), ids[found[left, place]].tolist()
-        yield pa.table(
-            {
-                "similarity_id": [make_id("similarity", *pair) for pair in zip(ids_1, ids_2, strict=True)],
-                "pattern_id_1": ids_1,
-                "pattern_id_2": ids_2,
-                "similarity_score": scores[left, place].clip(-1, 1),
-            }
-        )
-
-
-# What an index keeps of each pattern: its vector, and what a search may filter by.
+# What an index keeps of each pattern: its vector, what a search may filter by, and what an answer says. `content` is a
+# hash of it all.
 ROWS_SQL = """
-SELECT pattern_id::VARCHAR AS pattern_id, track_id::VARCHAR AS track_id, instrument_type, corpus, tempo_bpm,
-    time_signature, detected_key, detected_genre, privacy_setting, user_id,
+SELECT pattern_id::VARCHAR AS pattern_id, section_id::VARCHAR AS section_id, track_id::VARCHAR AS track_id,
+    source_song_id::VARCHAR AS source_song_id, instrument_type, corpus, tempo_bpm, time_signature, detected_key,
+    detected_genre, privacy_setting, user_id, section_label, start_s, end_s, song_start_s, title, artist,
+    hash(*COLUMNS(*)) AS content,
     list_transform(vector::FLOAT[], lambda x: x / sqrt(list_dot_product(vector::FLOAT[], vector::FLOAT[])))::FLOAT[96]
         AS vector
 FROM searchable_patterns WHERE instrument_type = ? ORDER BY pattern_id
@@ -358,30 +355,43 @@ def write_rows(connection: duckdb.DuckDBPyConnection, instrument: str, path: Pat
 def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
     count, contents = read_contents(lake.connection, instrument)
     row = find_index(lake.connection, instrument)
-    wanted = name_index(instrument, choose_kind(count, params), contents) + params.suffix
-    if row and row["index_version"] == wanted and _is_whole(lake, row):
-        return _summarise(lake, row, built=False)
+    wanted = name_index(instrument, choose_kind(count, params), contents) + params.neighbours.suffix
+    whole = row is not None and _is_whole(lake, row)
+    if whole and row["index_version"] == wanted:
+        return _summarise(lake, row, "unchanged")
 
     beside = lake.folder / "index" / f"{uuid.uuid4()}.part"
     try:
         snapshot, contents = write_rows(lake.connection, instrument, beside)
-        rows = _map_rows(beside)
-        kind = choose_kind(len(rows), params)
-        index = GrooveIndex(rows)
-        index.proposer = build_proposer(index.vectors, kind)
+        index = GrooveIndex(_map_rows(beside))
+        kind = choose_kind(len(index), params)
+        version = name_index(instrument, kind, contents) + params.neighbours.suffix
+        before = _load(lake.folder / row["uri"], row) if whole else None
+        changes = find_changes(lake.connection, index.rows, before.rows) if _is_like(before, kind, params) else None
+        if changes and changes.share > params.neighbours.incremental_share:
+            changes = None
+        index.proposer = build_proposer(index.vectors, kind, before.proposer if changes else None)
         recall = tune_recall(index, params)
         if recall < params.least_recall:
             raise LowRecall(
                 f"The new index of {instrument} patterns finds only {recall:.3f} of the nearest, wanted are "
                 f"{params.least_recall}: it is not published, and the one before it stays."
             )
-        version = name_index(instrument, kind, contents) + params.suffix
         uri = f"index/{version}.arrow"
         if index.proposer is not None:
             _write_proposer(index.proposer, _proposer_path(lake.folder / uri))
         beside.rename(lake.folder / uri)
     finally:
         beside.unlink(missing_ok=True)
+    if changes:
+        additions = GrooveIndex(index.rows.take(changes.fresh))
+        additions.proposer = build_proposer(additions.vectors, choose_kind(len(additions), params))
+        tune_recall(additions, params)
+        update_neighbours(
+            lake.connection, index, additions, changes, before.version["index_version"], params.neighbours
+        )
+    else:
+        compute_neighbours(lake.connection, index, params.neighbours)
     row = {
         "index_version": version,
         "instrument_type": instrument,
@@ -394,46 +404,55 @@ def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
         "lake_snapshot": snapshot,
         "built_at": datetime.now(UTC),
     }
-    _publish(lake, row, index, find_neighbours(index, params))
-    return _summarise(lake, row, built=True)
+    _publish(lake, row, index)
+    return _summarise(lake, row, "updated" if changes else "built")
 
 
-def _publish(lake: Lake, row: dict, index: GrooveIndex, neighbours: Iterator[pa.Table]) -> None:
-    """Make an index visible together with its similarities, in place of the one before."""
+def _is_like(before: GrooveIndex | None, kind: str, params: IndexParams) -> bool:
+    """Whether an index is of the kind and has the neighbours that are wanted now."""
+    return (
+        before is not None
+        and before.version["kind"] == kind
+        and before.version["index_version"].endswith(params.neighbours.suffix)
+        and "content" in before.rows.column_names
+    )
+
+
+def _publish(lake: Lake, row: dict, index: GrooveIndex) -> None:
+    """Make an index visible together with its neighbours, in place of the one before."""
     connection = lake.connection
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {FRESH} ({FRESH_COLUMNS})")
-    for batch in neighbours:
-        connection.register("neighbour_batch", batch)
-        connection.execute(f"INSERT INTO {FRESH} BY NAME SELECT * FROM neighbour_batch")
-        connection.unregister("neighbour_batch")
     instrument, version = row["instrument_type"], row["index_version"]
-    connection.register("indexed", index.rows.select(["pattern_id"]))
+    connection.register("published", index.rows.select(["pattern_id", "privacy_setting"]))
     with lake.transaction("publish index", {"index_version": version}) as change:
         (gone,) = change.values(
-            "SELECT count(*) FROM indexed WHERE pattern_id::UUID NOT IN (SELECT pattern_id FROM patterns)", []
+            "SELECT count(*) FROM published ANTI JOIN searchable_patterns AS now"
+            " ON now.pattern_id = published.pattern_id::UUID AND now.privacy_setting = published.privacy_setting",
+            [],
         )
         if gone:
-            raise StaleIndex(f"{gone} {instrument} patterns were removed while their index was built. {BUILD_AGAIN}")
+            raise StaleIndex(
+                f"{gone} {instrument} patterns were removed or made private while their index was built. {BUILD_AGAIN}"
+            )
         before = change.values("SELECT uri FROM index_versions WHERE instrument_type = ?", [instrument])
         change.delete("index_versions", "instrument_type", [instrument])
         change.delete("pattern_similarities", "instrument_type", [instrument])
         change.insert("index_versions", INDEX_VERSIONS.make_rows([row]))
-        connection.execute(
-            "INSERT INTO pattern_similarities BY NAME SELECT *, ? AS instrument_type, ?::TIMESTAMPTZ AS computed_at,"
-            f" ? AS index_version FROM {FRESH}",
-            [instrument, row["built_at"], version],
+        insert_neighbours(
+            connection,
+            index.rows,
+            {"instrument_type": instrument, "computed_at": row["built_at"], "index_version": version},
         )
-    connection.unregister("indexed")
-    connection.execute(f"DROP TABLE {FRESH}")
+    connection.unregister("published")
+    forget_neighbours(connection)
     _remove_files(lake, set(before) - {row["uri"]})
 
 
-def _summarise(lake: Lake, row: dict, built: bool) -> dict:
+def _summarise(lake: Lake, row: dict, outcome: str) -> dict:
     names = ("instrument_type", "index_version", "kind", "vectors", "recall_at_10")
     (similarities,) = lake.connection.execute(
         "SELECT count(*) FROM pattern_similarities WHERE instrument_type = ?", [row["instrument_type"]]
     ).fetchone()
-    return {name: row[name] for name in names} | {"similarities": similarities, "built": built}
+    return {name: row[name] for name in names} | {"similarities": similarities, "outcome": outcome}
 
 
 def _retire_instruments(lake: Lake, instruments: Sequence[str]) -> None:
@@ -483,11 +502,12 @@ CHANGES = (
 
 
 def _is_untouched_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> bool:
-    """Whether surely no snapshot since this one changed the patterns or their tracks."""
+    """Whether surely no snapshot since this one changed what an index keeps."""
     known, touched = connection.execute(
         """
         WITH watched AS (
-            SELECT table_id::VARCHAR AS id FROM ducklake_table_info('lake') WHERE table_name IN ('patterns', 'tracks')
+            SELECT table_id::VARCHAR AS id FROM ducklake_table_info('lake')
+            WHERE table_name IN ('patterns', 'tracks', 'sections', 'song_groups')
         ), changes AS (
             SELECT snapshot_id, unnest(map_entries(changes), recursive := true) FROM ducklake_snapshots('lake')
         )
@@ -528,7 +548,3 @@ def _write_proposer(proposer: object, path: Path) -> None:
     beside = path.with_suffix(".faiss.part")
     faiss.write_index(proposer, str(beside))
     beside.rename(path)
-
-
-FRESH = "fresh_similarities"
-FRESH_COLUMNS = "similarity_id UUID, pattern_id_1 UUID, pattern_id_2 UUID, similarity_score FLOAT"

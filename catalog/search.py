@@ -1,24 +1,27 @@
 """Patterns like a given one, grouped by their songs. Indexes are built in catalog/index.py.
 
 Three regimes give one answer: comparing with every pattern that passes the filters, in DuckDB, while they are few;
-beyond, the neighbours that nightly has computed, or candidates from the index. The scores of those are then computed in
-DuckDB all the same.
+beyond, the neighbours that nightly has computed, or candidates from the index. Whoever proposes them, the same
+arithmetic judges the best.
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from catalog.errors import BadQuery, MissingIndex, UnknownId
+from catalog.filters import Filters
 from catalog.index import DIMENSIONS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
 
 EXACT_BELOW = 10_000
-SPARE = 4  # results that an index gives beyond those that are wanted: equals are put in order afterwards
+SPARE = 12  # candidates beyond those that are wanted: equals are put in order, and copies folded, afterwards
+SAME_SECTION = 0.5  # of the shorter of two sections of a song: sharing more, they are one section in two copies
 PARTS = {
     "drums": {"kick": slice(0, 32), "snare": slice(32, 64), "hihat": slice(64, 96)},
     "bass": {"rhythm": slice(0, 32), "pitch": slice(32, 96)},
@@ -34,6 +37,8 @@ class SimilarSection:
         similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
         shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.
         why: The part of each drum in the score, or of a bass's rhythm and pitch; the parts add up to it.
+        preview: The command that lets one hear it.
+        copies: Tracks that hold this section too, as copies or excerpts of the same song.
     """
 
     song_id: str
@@ -52,6 +57,8 @@ class SimilarSection:
     corpus: str
     start_s: float | None
     end_s: float | None
+    preview: str
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,27 +109,6 @@ class SearchResult:
         return frame.sort_values(["similarity_score", "pattern_id"], ascending=[False, True], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What a pattern has to be like apart from its rhythm; None asks for nothing.
-
-    Attributes:
-        tempo: Lowest and highest tempo in bpm.
-        genres: Any of these, in any case.
-        key: Such as "C minor", in any case.
-        time_signature: Such as "4/4".
-        corpus: Name of the corpus.
-        user_id: Who asks: sees their own private tracks beside the public ones.
-    """
-
-    tempo: tuple[float, float] | None = None
-    genres: Sequence[str] | None = None
-    key: str | None = None
-    time_signature: str | None = None
-    corpus: str | None = None
-    user_id: str | None = None
-
-
 def search_patterns(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
@@ -147,12 +133,12 @@ def search_patterns(
     Args:
         connection: A lake.
         folder: The lake's folder, where the index lies.
-        pattern_id: The pattern; sections of its own track are left out.
+        pattern_id: The pattern; sections of its own song are left out.
         vector: (DIMENSIONS,), instead of a pattern.
         instrument: Whose patterns: drums or bass. That of the pattern, where one is given.
         min_similarity: Least cosine.
         limit: Most sections in the answer.
-        tempo: Lowest and highest tempo in bpm; the others are explained at `Filters`.
+        tempo: Lowest and highest tempo in bpm; the others are explained at `catalog.filters.Filters`.
         exact_below: With fewer patterns to compare, no index is used.
 
     Returns:
@@ -164,27 +150,22 @@ def search_patterns(
     """
     filters = Filters(tempo, genres, key, time_signature, corpus, user_id)
     _check_query(pattern_id, vector, instrument, min_similarity, limit, filters)
-    own_track = None
+    own_song = None
     if pattern_id is not None:
-        vector, own_track, instrument = _fetch_pattern(connection, pattern_id, user_id)
+        vector, own_song, instrument = _fetch_pattern(connection, pattern_id, user_id)
     query = _normalise(vector)
 
-    wanted = _to_sql(filters, instrument, own_track)
     row = find_index(connection, instrument)
     fresh = row is not None and is_fresh(connection, row)
-    regime, candidates, within = "exact", None, wanted
-    if fresh and row["vectors"] >= exact_below:
-        nearest = None
-        if pattern_id is not None and filters == Filters():
-            nearest = _read_precomputed(connection, row, pattern_id, min_similarity, limit)
-            regime = "precomputed"
-        if nearest is None:
-            nearest, candidates = _ask_index(connection, folder, row, query, limit + SPARE, wanted)
-            regime = "exact" if nearest is None else "index"
-        within = wanted if nearest is None else wanted.within(nearest)
-    if regime == "exact":
-        (candidates,) = connection.execute(f"SELECT count(*) {wanted.sql}", wanted.arguments).fetchone()
-    hits = _rank(connection, query, min_similarity, limit, within, PARTS[instrument])
+    wanted = _Wanted(query, min_similarity, filters, instrument, own_song)
+    index = _open_cached(connection, folder, row) if fresh and row["vectors"] >= exact_below else None
+    regime, hits, candidates = "exact", None, None
+    if index is not None and pattern_id is not None and filters == Filters():
+        regime, hits = "precomputed", _read_precomputed(connection, index, wanted, pattern_id, limit)
+    if hits is None:
+        regime = "exact" if index is None else "index"
+        proposals = _compare_all(connection, wanted, limit) if index is None else _ask_index(index, wanted, limit)
+        hits, candidates = _ask(proposals, wanted, limit)
 
     info = {
         "pattern_id": pattern_id,
@@ -202,7 +183,7 @@ def search_patterns(
         info["reason"] = (
             "No pattern passes the filters." if candidates == 0 else f"No pattern is as similar as {min_similarity:g}."
         )
-    return SearchResult(info, _group(hits))
+    return SearchResult(info, _group(hits[:limit]))
 
 
 def search_frame(connection: duckdb.DuckDBPyConnection, folder: Path, *args, **options):
@@ -212,15 +193,13 @@ def search_frame(connection: duckdb.DuckDBPyConnection, folder: Path, *args, **o
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The patterns to compare with: the SQL from its FROM on, and its arguments."""
+    """What is looked for: a vector of unit length, and what the patterns have to be like."""
 
-    sql: str
-    arguments: dict
-
-    def within(self, pattern_ids: Sequence[str]) -> "_Wanted":
-        """Only those with these identifiers."""
-        sql = f"{self.sql} AND pattern_id IN (SELECT unnest($pattern_ids::UUID[]))"
-        return _Wanted(sql, self.arguments | {"pattern_ids": list(pattern_ids)})
+    query: np.ndarray
+    min_similarity: float
+    filters: Filters
+    instrument: str
+    own_song: str | None
 
 
 def _check_query(
@@ -239,26 +218,32 @@ def _check_query(
         raise BadQuery(f"The least similarity is a cosine from -1 to 1, not {min_similarity}.")
     if limit < 1:
         raise BadQuery(f"The limit is at least 1, not {limit}.")
-    if filters.tempo and not filters.tempo[0] <= filters.tempo[1]:
-        raise BadQuery(f"The tempo range {filters.tempo[0]:g}:{filters.tempo[1]:g} is empty.")
+    filters.check()
 
 
 def _fetch_pattern(
     connection: duckdb.DuckDBPyConnection, pattern_id: str, user_id: str | None
 ) -> tuple[list[float], str, str]:
-    """Vector, track and instrument of a pattern that the user may see."""
+    """Vector, song and instrument of a pattern that the user may see."""
     try:
         identifier = str(uuid.UUID(pattern_id))
     except ValueError as error:
         raise UnknownId(f"{pattern_id} is not a pattern identifier (a UUID).") from error
     found = connection.execute(
-        "SELECT vector, track_id::VARCHAR, instrument_type FROM searchable_patterns"
+        "SELECT vector, source_song_id::VARCHAR, instrument_type FROM searchable_patterns"
         " WHERE pattern_id = ? AND (privacy_setting = 'public' OR user_id = ?)",
         [identifier, user_id],
     ).fetchone()
-    if found is None:
-        raise UnknownId(f"The lake holds no searchable pattern {pattern_id}.")
-    return found
+    if found is not None:
+        return found
+    seen = connection.execute(
+        "SELECT count(*) FROM patterns JOIN tracks USING (track_id)"
+        " WHERE pattern_id = ? AND (privacy_setting = 'public' OR user_id = ?)",
+        [identifier, user_id],
+    ).fetchone()[0]
+    if seen:
+        raise UnknownId(f"The pattern {pattern_id} is empty: nothing can be like it.")
+    raise UnknownId(f"The lake holds no pattern {pattern_id}.")
 
 
 def _normalise(vector: Sequence[float]) -> np.ndarray:
@@ -271,131 +256,158 @@ def _normalise(vector: Sequence[float]) -> np.ndarray:
     return (query / length).astype(np.float32)
 
 
-def _to_sql(filters: Filters, instrument: str, own_track: str | None) -> _Wanted:
-    conditions = ["instrument_type = $instrument", "(privacy_setting = 'public' OR user_id = $user_id)"]
-    arguments = {"instrument": instrument, "user_id": filters.user_id}
-    if own_track is not None:
-        conditions.append("track_id <> $own_track::UUID")
-        arguments["own_track"] = own_track
-    if filters.tempo is not None:
-        conditions.append("tempo_bpm BETWEEN $tempo_low AND $tempo_high")
-        arguments |= {"tempo_low": filters.tempo[0], "tempo_high": filters.tempo[1]}
-    if filters.genres:
-        conditions.append("lower(detected_genre) IN (SELECT unnest($genres::VARCHAR[]))")
-        arguments["genres"] = [genre.strip().lower() for genre in filters.genres]
-    if filters.key is not None:
-        conditions.append("lower(detected_key) = $key")
-        arguments["key"] = filters.key.strip().lower()
-    for column in ("time_signature", "corpus"):
-        if (value := getattr(filters, column)) is not None:
-            conditions.append(f"{column} = ${column}")
-            arguments[column] = value
-    return _Wanted(f"FROM searchable_patterns WHERE {' AND '.join(conditions)}", arguments)
+Hits = list[tuple[str, SimilarSection]]  # each with its song
+Proposals = Iterator[tuple[pa.Table, int]]  # rows with the columns of an index, and how many patterns pass the filters
+
+
+def _ask(proposals: Proposals, wanted: _Wanted, limit: int) -> tuple[Hits, int]:
+    """Judge more and more proposals until enough sections are left when copies are folded."""
+    hits, candidates = [], 0
+    for rows, passing in proposals:
+        hits, candidates = _fold_copies(_judge(wanted, rows)), passing
+        if len(hits) >= limit:
+            break
+    return hits, candidates
 
 
 def _read_precomputed(
-    connection: duckdb.DuckDBPyConnection, row: dict, pattern_id: str, min_similarity: float, limit: int
-) -> list[str] | None:
-    """The neighbours that nightly computed, the best first; None where it kept too few or too similar ones."""
-    neighbours, _, least = row["index_version"].rpartition("-top")[2].partition("-")
-    if limit > int(neighbours) or min_similarity < float(least):
+    connection: duckdb.DuckDBPyConnection, index: GrooveIndex, wanted: _Wanted, pattern_id: str, limit: int
+) -> Hits | None:
+    """The neighbours that nightly computed; None where it kept too few or too similar ones."""
+    version = index.version["index_version"]
+    neighbours, _, least = version.rpartition("-top")[2].partition("-")
+    if limit > int(neighbours) or wanted.min_similarity < float(least):
         return None
-    answer = connection.execute(
-        "SELECT pattern_id_2::VARCHAR FROM pattern_similarities"
-        " WHERE pattern_id_1 = ? AND index_version = ? ORDER BY similarity_score DESC LIMIT ?",
-        [pattern_id, row["index_version"], limit + SPARE],
-    )
-    return [neighbour for (neighbour,) in answer.fetchall()]
+    found = connection.execute(
+        "SELECT pattern_id_2::VARCHAR FROM pattern_similarities WHERE pattern_id_1 = ? AND index_version = ?",
+        [pattern_id, version],
+    ).fetchall()
+    rows = index.rows.take(index.find_rows([pattern for (pattern,) in found]))
+    hits = _fold_copies(_judge(wanted, rows))
+    return hits if len(hits) >= limit or len(found) < int(neighbours) else None
 
 
-def _ask_index(
-    connection: duckdb.DuckDBPyConnection, folder: Path, row: dict, query: np.ndarray, count: int, wanted: _Wanted
-) -> tuple[list[str] | None, int | None]:
-    """The nearest of the patterns that are wanted, and how many are; None where the index cannot be opened."""
-    try:
-        index = _open_cached(connection, folder, row)
-    except MissingIndex:
-        return None, None
-    relation = f"(SELECT row_number() OVER () - 1 AS number, * EXCLUDE (vector) FROM {_register(connection, index)})"
-    sql = wanted.sql.replace("searchable_patterns", relation, 1)
-    numbers = connection.execute(f"SELECT number {sql}", wanted.arguments).fetchnumpy()["number"]
-    allowed = None
-    if len(numbers) < len(index):
-        allowed = np.zeros(len(index), bool)
-        allowed[numbers] = True
-    _, found = index.find_nearest(query[None, :], min(count, max(1, len(numbers))), allowed)
-    chosen = index.rows["pattern_id"].take(found[0][found[0] >= 0])
-    return chosen.to_pylist(), len(numbers)
+def _compare_all(connection: duckdb.DuckDBPyConnection, wanted: _Wanted, limit: int) -> Proposals:
+    """The nearest of all patterns that are wanted, by DuckDB; more of them each time."""
+    conditions, arguments = wanted.filters.to_sql(wanted.instrument, wanted.own_song)
+    (candidates,) = connection.execute(
+        f"SELECT count(*) FROM searchable_patterns WHERE {conditions}", arguments
+    ).fetchone()
+    shifted = shift_beats(wanted.query[None, :])[0]
+    names = [f"shift_{beats}" for beats in range(len(shifted))]
+    scores = ", ".join(f"array_cosine_similarity(vector, ${name}::FLOAT[{DIMENSIONS}])" for name in names)
+    arguments |= {name: vector.tolist() for name, vector in zip(names, shifted, strict=True)}
+    count = limit + SPARE
+    while True:
+        rows = connection.execute(
+            f"""
+            SELECT pattern_id::VARCHAR AS pattern_id, section_id::VARCHAR AS section_id,
+                track_id::VARCHAR AS track_id, source_song_id::VARCHAR AS source_song_id,
+                * EXCLUDE (pattern_id, section_id, track_id, source_song_id), greatest({scores}) AS similarity_score
+            FROM searchable_patterns
+            WHERE {conditions} AND similarity_score >= $least
+            ORDER BY similarity_score DESC, pattern_id
+            LIMIT $count
+            """,
+            arguments | {"least": wanted.min_similarity - ROUNDING, "count": count},
+        ).to_arrow_table()
+        yield rows, candidates
+        if len(rows) < count:
+            return
+        count *= 4
 
 
-def _open_cached(connection: duckdb.DuckDBPyConnection, folder: Path, row: dict) -> GrooveIndex:
-    """An index stays open for the life of the process, until another version takes its place."""
+def _ask_index(index: GrooveIndex, wanted: _Wanted, limit: int) -> Proposals:
+    """The nearest of the patterns that are wanted, from the index; more of them each time."""
+    allowed = wanted.filters.choose(index.columns, wanted.own_song)
+    candidates = len(index) if allowed is None else int(np.count_nonzero(allowed))
+    count = limit + SPARE
+    while candidates:
+        scores, found = index.find_nearest(wanted.query[None, :], min(count, candidates), allowed)
+        near = found[0][(found[0] >= 0) & (scores[0] >= wanted.min_similarity - ROUNDING)]
+        yield index.rows.take(near), candidates
+        if len(near) < count:
+            return
+        count *= 4
+    yield index.rows.slice(0, 0), 0
+
+
+ROUNDING = 1e-5  # float32 sums in another order differ by less
+
+
+def _open_cached(connection: duckdb.DuckDBPyConnection, folder: Path, row: dict) -> GrooveIndex | None:
+    """An index stays open for the life of the process, until another version takes its place; None where it is lost."""
     key = (str(folder), row["instrument_type"])
     if key not in _OPEN or _OPEN[key].version["index_version"] != row["index_version"]:
-        _OPEN[key] = open_index(connection, folder, row["instrument_type"])
+        try:
+            _OPEN[key] = open_index(connection, folder, row["instrument_type"])
+        except MissingIndex:
+            return None
     return _OPEN[key]
 
 
 _OPEN: dict[tuple[str, str], GrooveIndex] = {}
 
 
-def _register(connection: duckdb.DuckDBPyConnection, index: GrooveIndex) -> str:
-    """The name by which a query on this connection finds the rows of an index."""
-    connection.register("indexed_patterns", index.rows)
-    return "indexed_patterns"
+def _judge(wanted: _Wanted, rows: pa.Table) -> list[tuple[dict, SimilarSection]]:
+    """The sections in the order of their exact similarity, equals by identifier, each with its row."""
+    found = rows.drop_columns(["vector"]).to_pylist()
+    vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, DIMENSIONS).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    shifted = shift_beats(wanted.query[None, :].astype(np.float64))[0]
+    scores = vectors @ shifted.T
+    beats = scores.argmax(axis=1)
+    products = vectors * shifted[beats]
+    parts, hits = PARTS[wanted.instrument], []
+    for number, row in enumerate(found):
+        score = round(float(scores[number, beats[number]]), 6)
+        if score < wanted.min_similarity:
+            continue
+        section = SimilarSection(
+            song_id=row["section_id"],
+            section=row["section_label"],
+            similarity_score=score,
+            shift_beats=int(beats[number]),
+            why={name: round(float(products[number, part].sum()), 4) for name, part in parts.items()},
+            tempo=row["tempo_bpm"],
+            key=row["detected_key"],
+            genre=row["detected_genre"],
+            preview=f"midime preview {row['pattern_id']} -o {row['pattern_id']}.ogg",
+            **{name: row[name] for name in TOLD_AS_THEY_ARE},
+        )
+        hits.append((row, section))
+    return sorted(hits, key=lambda hit: (-hit[1].similarity_score, hit[1].pattern_id))
 
 
-def _rank(
-    connection: duckdb.DuckDBPyConnection,
-    query: np.ndarray,
-    min_similarity: float,
-    limit: int,
-    wanted: _Wanted,
-    parts: dict[str, slice],
-) -> list[tuple[str, SimilarSection]]:
-    """The sections in the order of their exact similarity, each with its song."""
-    shifted = shift_beats(query[None, :])[0]
-    names = [f"shift_{beats}" for beats in range(len(shifted))]
-    scores = ", ".join(f"array_cosine_similarity(vector, ${name}::FLOAT[{DIMENSIONS}])" for name in names)
-    rows = connection.execute(
-        f"""
-        SELECT
-            source_song_id::VARCHAR,
-            section_id::VARCHAR,
-            section_label,
-            greatest({scores}) AS similarity_score,
-            vector,
-            pattern_id::VARCHAR,
-            track_id::VARCHAR,
-            tempo_bpm,
-            detected_key,
-            detected_genre,
-            time_signature,
-            title,
-            artist,
-            corpus,
-            start_s,
-            end_s
-        {wanted.sql} AND similarity_score >= $min_similarity
-        ORDER BY similarity_score DESC, pattern_id
-        LIMIT $limit
-        """,
-        wanted.arguments
-        | {name: vector.tolist() for name, vector in zip(names, shifted, strict=True)}
-        | {"min_similarity": min_similarity, "limit": limit},
-    ).fetchall()
-    hits = []
-    for song, section, label, score, vector, *rest in rows:
-        shift, why = _explain(shifted, np.array(vector, np.float32), parts)
-        hits.append((song, SimilarSection(section, label, score, shift, why, *rest)))
-    return hits
+TOLD_AS_THEY_ARE = (
+    "pattern_id", "track_id", "time_signature", "title", "artist", "corpus", "start_s", "end_s"
+)  # fmt: skip
 
 
-def _explain(shifted: np.ndarray, vector: np.ndarray, parts: dict[str, slice]) -> tuple[int, dict[str, float]]:
-    """The shift at which a vector is most alike, and what each part of it adds to the cosine there."""
-    beats = int((shifted @ vector).argmax())
-    product = shifted[beats] * vector / np.linalg.norm(vector)
-    return beats, {name: round(float(product[part].sum()), 4) for name, part in parts.items()}
+def _fold_copies(hits: list[tuple[dict, SimilarSection]]) -> list[tuple[str, SimilarSection]]:
+    """Each section of a song once, however many copies of the song there are; the most similar one speaks for all."""
+    kept: dict[str, list[list]] = {}
+    order = []
+    for row, section in hits:
+        mine = kept.setdefault(row["source_song_id"], [])
+        same = next((hit for hit in mine if _is_same_section(hit[0], row)), None)
+        if same is None:
+            hit = [row, section, {}]
+            mine.append(hit)
+            order.append(hit)
+        else:
+            same[2][row["track_id"]] = True
+    return [(row["source_song_id"], replace(section, copies=tuple(copies))) for row, section, copies in order]
+
+
+def _is_same_section(first: dict, second: dict) -> bool:
+    """Whether two sections of a song lie in different tracks and at the same place of the song."""
+    if first["track_id"] == second["track_id"] or None in (first["song_start_s"], second["song_start_s"]):
+        return False
+    lengths = [row["end_s"] - row["start_s"] for row in (first, second)]
+    start = max(first["song_start_s"], second["song_start_s"])
+    end = min(row["song_start_s"] + length for row, length in zip((first, second), lengths, strict=True))
+    return end - start > SAME_SECTION * min(lengths)
 
 
 def _group(hits: Sequence[tuple[str, SimilarSection]]) -> tuple[SimilarSong, ...]:

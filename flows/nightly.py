@@ -5,6 +5,7 @@ from prefect import flow
 from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams
 from catalog.lake import Lake
+from catalog.neighbours import NeighbourParams
 from flows.record import record_run
 from flows.report import name_dated
 from flows.settings import Settings
@@ -30,7 +31,7 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     place = {"lake": str(settings.lake), "catalog": settings.catalog}
     duplicates = DuplicateParams()
-    similarities = IndexParams(min_similarity=settings.min_similarity, neighbours=settings.neighbours)
+    similarities = IndexParams(neighbours=NeighbourParams(settings.neighbours, settings.min_similarity))
     with Lake.open(**place) as opened, opened.at_work(), record_run(opened, "nightly", chosen, settings) as run:
         matches = find_duplicates(**place, params=duplicates)
         songs = group_tracks(**place, run_id=run.run_id, params=duplicates)

@@ -60,7 +60,7 @@ def build_indexes(lake: str, catalog: str | None, params: IndexParams) -> list[d
     for index in indexes:
         get_run_logger().info(
             f"{index['index_version']}: {index['vectors']} vectors, recall {index['recall_at_10']:.3f}, "
-            f"{index['similarities']} similarities, {'built' if index['built'] else 'unchanged'}"
+            f"{index['similarities']} similarities, {index['outcome']}"
         )
     return indexes
 

@@ -1,12 +1,7 @@
 -- How old and how good is each search index, and what has changed since it was built? (One row is an instrument.)
 CREATE OR REPLACE VIEW index_health AS
 WITH wanted AS (
-    SELECT
-        instrument_type,
-        count(*) AS patterns,
-        printf('%016x', bit_xor(hash(pattern_id, track_id, privacy_setting, vector))) AS contents
-    FROM searchable_patterns
-    GROUP BY instrument_type
+    SELECT instrument_type, patterns, printf('%016x', contents) AS contents FROM index_contents
 )
 SELECT
     instrument_type,

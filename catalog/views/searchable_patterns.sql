@@ -12,6 +12,12 @@ SELECT
     sections.section_label,
     sections.start_s,
     sections.end_s,
+    -- Where the section starts in its song: equal in copies of one song, NULL where that is not known.
+    CASE
+        WHEN song_groups.parent_track_id IS NULL THEN sections.start_s
+        WHEN song_groups.relation IN ('same', 'excerpt', 'transformed')
+            THEN song_groups.offset_s + sections.start_s * coalesce(song_groups.speed_ratio, 1)
+    END AS song_start_s,
     patterns.tempo_bpm,
     patterns.time_signature,
     coalesce(patterns.key_signature, tracks.detected_key) AS detected_key,

@@ -1,9 +1,9 @@
--- Which public patterns are like this one, and how much? (The answer of midime search, in plain SQL.)
+-- Which public patterns of other songs are like this one, and how much? (The answer of midime search, in plain SQL.)
 CREATE OR REPLACE MACRO similar_patterns(pattern, min_similarity := 0.7, max_results := 20) AS TABLE
 WITH query AS (
     SELECT
         instrument_type,
-        track_id,
+        source_song_id,
         -- The vector with its two bars begun at each of their eight beats.
         list_transform(
             range(8),
@@ -38,7 +38,7 @@ SELECT
 FROM query
 JOIN searchable_patterns AS other
     ON other.instrument_type = query.instrument_type
-    AND other.track_id <> query.track_id
+    AND other.source_song_id <> query.source_song_id
 WHERE other.privacy_setting = 'public'
     AND similarity_score >= min_similarity
 ORDER BY similarity_score DESC, other.pattern_id

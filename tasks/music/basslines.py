@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.music.notes import Notes
 from tasks.music.patterns import MAX_VELOCITY, Bars, find_bars, measure_regularity, pair_bars
-from tasks.music.vectors import BAR_STEPS, BARS, BLUR, DIMENSIONS, OTHER_BARS, VELOCITY_POWER, BadSteps, fit_two_bars
+from tasks.music.vectors import BAR_STEPS, BARS, DIMENSIONS, OTHER_BARS, BadSteps, fit_two_bars
 
 VERSION = "nearest-bars-1+fifths-1"
 SEMITONES = 12
@@ -20,6 +20,8 @@ REST = -1
 DIGITS = "0123456789ab"
 RESTS = ".-_"
 WRITTEN_VELOCITY = 0.8  # of the notes of a line that is written out
+VELOCITY_POWER = 0.5
+BLUR = 0.2  # share of a step that goes to each of its neighbours
 PITCH_WEIGHT = 0.7  # of the two rows of pitch beside that of rhythm
 CENTRED = 0.8  # share of each row's mean that is taken off: lines that fill every step keep something
 

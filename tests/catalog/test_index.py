@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from catalog.errors import MissingIndex, StaleIndex
+from catalog.filters import TEXTS
 from catalog.index import (
     DIMENSIONS,
     SHIFTS,
@@ -15,7 +16,6 @@ from catalog.index import (
     build_proposer,
     choose_kind,
     find_index,
-    find_neighbours,
     is_fresh,
     open_index,
     refresh_indexes,
@@ -23,6 +23,7 @@ from catalog.index import (
     tune_recall,
 )
 from catalog.lake import connect
+from catalog.neighbours import NeighbourParams, find_neighbours
 from catalog.tables import PATTERNS, REJECTS, TRACKS, make_id
 
 SMALL = IndexParams(flat_below=50, codes="PQ48x4fsr")
@@ -64,7 +65,10 @@ def make_index(vectors, kind="Flat", tracks=None, public=None):
     rows = pa.table(
         {
             "pattern_id": sorted(make_id("pattern", number) for number in range(count)),
-            "track_id": [str(track) for track in (range(count) if tracks is None else tracks)],
+            "content": np.arange(count, dtype=np.uint64),
+            "tempo_bpm": np.full(count, 120.0),
+            "source_song_id": [str(track) for track in (range(count) if tracks is None else tracks)],
+            **{name: ["x"] * count for name in TEXTS if name not in ("source_song_id", "privacy_setting")},
             "privacy_setting": ["public" if public is None or public[number] else "private" for number in range(count)],
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS),
         }
@@ -149,29 +153,26 @@ def test_an_index_and_its_similarities_are_published_together(lake):
     add_patterns(lake, draw_vectors(60))
     (summary,) = refresh_indexes(lake, SMALL)
     row = find_index(lake.connection, "drums")
-    assert (summary["kind"], summary["vectors"], summary["built"]) == ("IVF32,PQ48x4fsr", 60, True)
+    assert (summary["kind"], summary["vectors"], summary["outcome"]) == ("IVF32,PQ48x4fsr", 60, "built")
     assert row["index_version"] == summary["index_version"]
     assert row["recall_at_10"] > 0.95
     assert {found["index_version"] for found in read_similarities(lake)} == {row["index_version"]}
     assert (lake.folder / row["uri"]).is_file()
 
 
-def neighbours_of(vectors, tracks, public=None, params=IndexParams()):
+def neighbours_of(vectors, songs, public=None, params=NeighbourParams()):
     """The neighbours of each pattern with their scores, by their places among the vectors."""
-    index = make_index(vectors, tracks=tracks, public=public)
-    ids = index.rows["pattern_id"].to_pylist()
     found = {}
-    for batch in find_neighbours(index, params):
+    for batch in find_neighbours(make_index(vectors, tracks=songs, public=public), np.arange(len(vectors)), params):
         for row in batch.to_pylist():
-            first, second = ids.index(row["pattern_id_1"]), ids.index(row["pattern_id_2"])
-            found.setdefault(first, {})[second] = row["similarity_score"]
+            found.setdefault(row["first"], {})[row["second"]] = row["score"]
     return found
 
 
-def test_neighbours_are_the_nearest_of_other_tracks():
+def test_neighbours_are_the_nearest_of_other_songs():
     vectors, tracks = draw_vectors(40), np.arange(40) // 4
     scores = np.where(tracks[:, None] == tracks, -1, compare(vectors, vectors))
-    found = neighbours_of(vectors, tracks, params=IndexParams(neighbours=5))
+    found = neighbours_of(vectors, tracks, params=NeighbourParams(count=5))
     for number, row in enumerate(scores):
         best = [other for other in np.argsort(-row)[:5] if row[other] >= 0.7]
         assert found.get(number, {}) == pytest.approx({other: row[other] for other in best}, abs=1e-5)
@@ -193,15 +194,15 @@ def test_an_unchanged_lake_builds_nothing(lake):
     first = refresh_indexes(lake)
     snapshot = lake.snapshot
     second = refresh_indexes(lake)
-    assert (first[0]["built"], second[0]["built"]) == (True, False)
+    assert (first[0]["outcome"], second[0]["outcome"]) == ("built", "unchanged")
     assert lake.snapshot == snapshot
 
 
 def test_other_limits_compute_the_similarities_again(lake):
     add_patterns(lake, draw_vectors(10))
     refresh_indexes(lake)
-    (summary,) = refresh_indexes(lake, IndexParams(neighbours=1))
-    assert summary["built"]
+    (summary,) = refresh_indexes(lake, IndexParams(neighbours=NeighbourParams(count=1)))
+    assert summary["outcome"] == "built"
     assert summary["similarities"] <= 10
 
 
@@ -235,7 +236,7 @@ def test_a_build_that_dies_leaves_yesterdays_index(lake, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("catalog.index.find_neighbours", die)
+        patch.setattr("catalog.index.compute_neighbours", die)
         refresh_indexes(lake)
     assert find_index(lake.connection, "drums")["index_version"] == old["index_version"]
     assert read_similarities(lake) == before
@@ -265,7 +266,7 @@ def test_patterns_removed_during_a_build_stop_the_publication(lake, monkeypatch)
         return written
 
     monkeypatch.setattr(index, "write_rows", write_then_lose_one)
-    with pytest.raises(StaleIndex, match="1 drums patterns were removed"):
+    with pytest.raises(StaleIndex, match="1 drums patterns were removed or made private"):
         refresh_indexes(lake)
     assert find_index(lake.connection, "drums") is None
 
@@ -319,7 +320,7 @@ def test_a_damaged_index_file_is_built_again(lake):
     add_patterns(lake, draw_vectors(10))
     refresh_indexes(lake)
     (lake.folder / find_index(lake.connection, "drums")["uri"]).unlink()
-    assert refresh_indexes(lake)[0]["built"]
+    assert refresh_indexes(lake)[0]["outcome"] == "built"
     assert len(open_index(lake.connection, lake.folder, "drums")) == 10
 
 

@@ -7,6 +7,7 @@ from catalog import search
 from catalog.errors import BadQuery, UnknownId
 from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
 from catalog.lake import Lake, connect
+from catalog.neighbours import NeighbourParams
 from catalog.search import search_frame, search_patterns
 from catalog.tables import PATTERNS, SECTIONS, SONG_GROUPS, TRACKS, make_id
 
@@ -80,7 +81,7 @@ def lake(_empty_lake, tmp_path_factory):
         ]
         with opened.transaction("test") as change:
             change.insert("song_groups", SONG_GROUPS.make_rows(groups))
-        refresh_indexes(opened, IndexParams(flat_below=50, min_similarity=0.6))
+        refresh_indexes(opened, IndexParams(flat_below=50, neighbours=NeighbourParams(least=0.6)))
         yield opened
 
 
@@ -106,9 +107,11 @@ def expect(number=0, min_similarity=0.7, limit=20, keep=lambda other: True, own=
     )
     chosen = [
         other
-        for other in np.argsort(-scores)
+        for other in sorted(range(COUNT), key=lambda other: (-round(scores[other], 6), name_pattern(other)))
         if scores[other] >= min_similarity and other != number and keep(other) and (own or other != PRIVATE)
     ]
+    copies = [other for other in chosen if other in COPIES]
+    chosen = [other for other in chosen if other not in copies[1:]]
     return [(other, pytest.approx(scores[other], abs=1e-5)) for other in chosen[:limit]]
 
 
@@ -197,7 +200,7 @@ def test_private_patterns_of_others_never_appear(reader, lake, exact_below):
     options = {"min_similarity": -1, "limit": 500, "exact_below": exact_below}
     assert PRIVATE in [number for number, _ in find(reader, lake, user_id="ada", **options)]
     for stranger in (None, "bob"):
-        assert len(found := find(reader, lake, user_id=stranger, **options)) == COUNT - 2
+        assert len(found := find(reader, lake, user_id=stranger, **options)) == COUNT - 3
         assert PRIVATE not in [number for number, _ in found]
 
 
@@ -214,14 +217,33 @@ def test_the_macro_knows_no_private_pattern(reader):
     assert not reader.execute(f"FROM similar_patterns('{name_pattern(PRIVATE)}', {everything})").fetchall()
 
 
-def test_sections_are_grouped_by_their_song(reader, lake):
+def test_copies_of_a_song_are_folded_into_one_hit(reader, lake):
     answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), min_similarity=-1, limit=500).to_dict()
     sections = {song["source_song_id"]: song["sections"] for song in answer["results"]}
-    copies = sections[name_track(COPIES[0])]
-    assert {section["track_id"] for section in copies} == {name_track(number) for number in COPIES}
-    assert answer["total_matches"] == sum(map(len, sections.values())) == COUNT - 2
+    (section,) = sections[name_track(COPIES[0])]
+    assert {section["track_id"], *section["copies"]} == {name_track(number) for number in COPIES}
+    assert answer["total_matches"] == sum(map(len, sections.values())) == COUNT - 3
     best = [song["sections"][0]["similarity_score"] for song in answer["results"]]
     assert best == sorted(best, reverse=True)
+
+
+@pytest.mark.parametrize("exact_below", [10, 10_000])
+def test_as_many_are_found_as_are_asked_for_however_many_copies_there_are(_empty_lake, tmp_path, exact_below):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as lake:
+        add_patterns(lake, range(60), np.repeat(draw_vectors(10), 6, axis=0))
+        groups = [
+            {"track_id": name_track(number), "source_song_id": name_track(number - number % 6), "relation": "same"}
+            for number in range(60)
+        ]
+        with lake.transaction("test") as change:
+            change.insert("song_groups", SONG_GROUPS.make_rows(groups))
+        refresh_indexes(lake, IndexParams(flat_below=50))
+        options = {"min_similarity": -1, "limit": 9, "exact_below": exact_below}
+        for filters in ({}, {"tempo": (60, 121)}):
+            frame = search_frame(lake.connection, lake.folder, pattern_id=name_pattern(0), **options, **filters)
+            assert len(frame) == 9
+            assert not frame.source_song_id.duplicated().any()
+            assert name_track(0) not in frame.source_song_id.tolist()
 
 
 def test_a_section_says_what_it_is(reader, lake):
@@ -236,6 +258,7 @@ def test_a_section_says_what_it_is(reader, lake):
         "genre": "jazz",
         "time_signature": "4/4",
         "title": "Song 3",
+        "preview": f"midime preview {name_pattern(3)} -o {name_pattern(3)}.ogg",
     }
 
 
@@ -274,6 +297,8 @@ def test_filters_that_exclude_everything_say_so(reader, lake):
         ({"pattern_id": name_pattern(0), "limit": 0}, "at least 1"),
         ({"pattern_id": name_pattern(0), "min_similarity": 7}, "cosine"),
         ({"pattern_id": name_pattern(0), "tempo": (140, 80)}, "140:80 is empty"),
+        ({"pattern_id": name_pattern(0), "tempo": (float("nan"), 80)}, "is empty"),
+        ({"pattern_id": name_pattern(0), "genres": ["", " "]}, "names none"),
     ],
 )
 def test_questions_that_make_no_sense_are_refused(reader, lake, options, message):
@@ -285,6 +310,13 @@ def test_questions_that_make_no_sense_are_refused(reader, lake, options, message
 def test_unknown_patterns_are_named(reader, lake, pattern):
     with pytest.raises(UnknownId, match=pattern):
         search_patterns(reader, lake.folder, pattern_id=pattern)
+
+
+def test_an_empty_pattern_says_so(_empty_lake, tmp_path):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as lake:
+        add_patterns(lake, range(2), np.array([np.zeros(DIMENSIONS), np.ones(DIMENSIONS)]))
+        with pytest.raises(UnknownId, match="is empty"):
+            search_patterns(lake.connection, lake.folder, pattern_id=name_pattern(0))
 
 
 def test_without_a_good_index_everything_is_compared(_empty_lake, tmp_path):
