@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test browser lint reference scores bench questions dictionary clean
+.PHONY: help install demo test browser lint reference scores bench bench-search questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
@@ -15,6 +15,7 @@ help:
 	@echo "make reference the separation against Spleeter 2.4.2 itself, in an environment of its own"
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
+	@echo "make bench-search  search at 10,000, 100,000 and 1,000,000 patterns, beside hnswlib and usearch"
 	@echo "make soak      kills, full disks and broken files for an hour and a half; prints what was survived"
 	@echo "make clean     remove the environment and the default lake"
 
@@ -75,6 +76,10 @@ bench: install
 
 questions: install
 	$(BIN)/python -m catalog.questions $(LAKE) > catalog/questions/README.md
+
+bench-search: install
+	$(BIN)/pip install --quiet --disable-pip-version-check hnswlib usearch
+	$(BIN)/python -m tests.benchmarks.bench_search $(EVAL)/../train
 
 soak: install
 	$(BIN)/python -m tests.faults

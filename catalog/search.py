@@ -18,6 +18,7 @@ import pyarrow as pa
 from catalog.errors import BadQuery, MissingIndex, UnknownId
 from catalog.filters import Filters
 from catalog.index import DIMENSIONS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
+from catalog.lake import connect
 
 EXACT_BELOW = 10_000
 SPARE = 12  # candidates beyond those that are wanted: equals are put in order, and copies folded, afterwards
@@ -189,6 +190,18 @@ def search_patterns(
 def search_frame(connection: duckdb.DuckDBPyConnection, folder: Path, *args, **options):
     """`search_patterns` as a pandas DataFrame: one row a section, the best first."""
     return search_patterns(connection, folder, *args, **options).to_frame()
+
+
+def find_patterns(lake: str | Path, catalog: str | None = None, **options):
+    """Similar patterns of a lake as a pandas DataFrame, as `find_patterns("data/lake", pattern_id="…", limit=5)`.
+
+    Args:
+        lake: The lake's folder.
+        catalog: Its catalogue, where that is a database elsewhere.
+        options: Those of `search_patterns`.
+    """
+    with connect(lake, catalog) as connection:
+        return search_frame(connection, Path(lake), **options)
 
 
 @dataclass(frozen=True)

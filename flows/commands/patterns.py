@@ -62,6 +62,8 @@ def search(
     tempo: Annotated[str | None, typer.Option(help="Range of tempi in bpm, such as 80:140.")] = None,
     genre: Annotated[str | None, typer.Option(help="Genres, separated by commas.")] = None,
     key: Annotated[str | None, typer.Option(help='Key, such as "C minor".')] = None,
+    time_signature: Annotated[str | None, typer.Option(help="Meter, such as 3/4.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus that the tracks are of.")] = None,
     user: Annotated[str | None, typer.Option(help="Who asks: sees the private tracks of this user as well.")] = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
@@ -80,6 +82,8 @@ def search(
         tempo=_read_range(tempo),
         genres=genre.split(",") if genre else None,
         key=key,
+        time_signature=time_signature,
+        corpus=corpus,
         user_id=user or settings.user,
     )
     print_json(answer) if as_json else _print_matches(answer)
@@ -169,4 +173,5 @@ def _print_matches(answer: dict) -> None:
         for section in song["sections"]
     ]
     print_rows(["similarity", "title", "artist", "section", "bpm", "key", "genre", "pattern"], rows)
-    notes.print(f"{answer['total_matches']} matches in {len(answer['results'])} songs")
+    reason = answer["query_info"].get("reason")
+    notes.print(reason or f"{answer['total_matches']} matches in {len(answer['results'])} songs")

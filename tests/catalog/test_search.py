@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
+import catalog
 from catalog import search
 from catalog.errors import BadQuery, UnknownId
 from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
@@ -117,6 +118,13 @@ def expect(number=0, min_similarity=0.7, limit=20, keep=lambda other: True, own=
 
 def test_the_nearest_patterns_come_first(reader, lake):
     assert find(reader, lake) == expect()
+
+
+def test_one_call_gives_a_data_frame(reader, lake):
+    frame = catalog.find_patterns(lake.folder, pattern_id=name_pattern(0), genres=["jazz"], limit=3)
+    expected = expect(limit=3, keep=lambda other: other % 2 == 1)
+    assert frame.pattern_id.tolist() == [name_pattern(number) for number, _ in expected]
+    assert frame.similarity_score.tolist() == [score for _, score in expected]
 
 
 def test_all_regimes_give_the_same_answer_with_the_same_scores(reader, lake):
