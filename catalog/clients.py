@@ -2,6 +2,7 @@
 
 import code
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -41,6 +42,8 @@ class Shell(code.InteractiveConsole):
         """Read and answer until the end of the input."""
         import sys
 
+        with suppress(ImportError):
+            import readline  # noqa: F401  lines can be edited and called back
         sys.ps1, sys.ps2 = PROMPT, CONTINUED
         self.interact(
             banner="SQL, ended by a semicolon. views lists the questions with a name. Ctrl-D leaves.", exitmsg=""
@@ -63,8 +66,9 @@ class Shell(code.InteractiveConsole):
     def _answer(self, statement: str) -> None:
         try:
             answer = self.connection.sql(statement)
+            if answer is not None:
+                answer.show(max_width=shutil.get_terminal_size().columns, max_rows=40)
         except duckdb.Error as error:
             self.write(f"{str(error).strip()}\n")
-            return
-        if answer is not None:
-            answer.show(max_width=shutil.get_terminal_size().columns, max_rows=40)
+        except (RuntimeError, KeyboardInterrupt):  # DuckDB makes the first of Ctrl-C
+            self.write("Interrupted.\n")

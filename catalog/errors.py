@@ -10,7 +10,7 @@ class LakeNotFound(CatalogError):
 
 
 class UnreadableLake(CatalogError):
-    """The lake's catalogue does not answer."""
+    """The lake's catalogue cannot be read, or does not answer."""
 
 
 class OpenSecret(CatalogError):

@@ -32,7 +32,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnreadableLake, UnwritableLake
+from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
 from catalog.fingerprint_index import open_stores
 from catalog.orphans import remove_orphans
 from catalog.soundness import check_tables
@@ -57,7 +57,8 @@ def connect(
 
     Raises:
         LakeNotFound: There is no lake in the folder.
-        UnreadableLake: The catalogue does not answer.
+        UnknownId: There is no such snapshot, or it has been forgotten.
+        UnreadableLake: The catalogue cannot be read, or does not answer.
         OpenSecret: The catalogue's address holds a password.
     """
     folder = Path(lake)
@@ -67,6 +68,10 @@ def connect(
     try:
         return _attach(folder, catalog, options)
     except duckdb.Error as error:
+        if snapshot is not None and "No snapshot found" in str(error):
+            raise UnknownId(
+                f"The lake {folder} has no snapshot {snapshot}. Which it has: FROM ducklake_snapshots('lake')"
+            ) from error
         raise UnreadableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
 
 
@@ -430,12 +435,17 @@ def read_arrow(
 
     Raises:
         BadQuery: DuckDB cannot run it; the message is DuckDB's own.
+        KeyboardInterrupt: Ctrl-C while it ran.
     """
     try:
         answer = connection.execute(sql, parameters) if parameters is not None else connection.execute(sql)
+        if answer is None:
+            raise BadQuery("There is no statement to run.")
         table = answer.to_arrow_table()
     except duckdb.Error as error:
         raise BadQuery(str(error).strip()) from error
+    except RuntimeError as error:  # what DuckDB makes of Ctrl-C
+        raise KeyboardInterrupt from error
     for index, column in enumerate(table.schema):
         if isinstance(column.type, pa.UuidType):
             text = pa.array([str(value) if value else None for value in table[index].to_pylist()], pa.string())

@@ -1,10 +1,11 @@
 """The command `midime`: one program of the subcommands in flows/commands.
 
 Exit code 0 means success, 1 that something failed that is not the caller's fault, 2 that the request cannot be served;
-then one line says why.
+then one line says why. 130 means Ctrl-C, 143 SIGTERM.
 """
 
 import os
+import sys
 
 import typer
 
@@ -40,7 +41,6 @@ COMMANDS = (
 app = typer.Typer(
     name="midime",
     help="Turn folders of music into a lake of stems, beats, drum patterns and fingerprints.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -58,9 +58,22 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
-        app()
-    except (CatalogError, UnusableModel, FileNotFoundError) as error:
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except typer.TyperException as error:
+        refuse(_describe_usage(error))
+    except typer.Abort:
+        refuse("Nothing was done.")
+    except (CatalogError, UnusableModel) as error:
         refuse(str(error))
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        refuse(f"{error.filename}: {error.strerror}." if error.filename else str(error))
+
+
+def _describe_usage(error: typer.TyperException) -> str:
+    """One line for a command that was not called as it wants to be."""
+    said = error.format_message().replace("Value error, ", "").replace("Input should be", "it should be")
+    context = getattr(error, "ctx", None)
+    return f"{said} See: {context.command_path if context else 'midime'} --help"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from catalog.errors import CatalogError
-from catalog.lake import connect, newest_snapshot
+from catalog.lake import connect, newest_snapshot, read_arrow
 from flows.settings import Settings
 
 
 def read_status(settings: Settings) -> dict:
-    """The health of the lake, Prefect, Dask and the models, and the last runs."""
+    """The health of the lake, Prefect, Dask and the models, what is wrong, and the last runs."""
     return _read_lake(settings) | {
         "prefect": _read_prefect(),
         "dask": settings.dask or f"local, {settings.workers} workers",
@@ -20,27 +20,31 @@ def _read_lake(settings: Settings) -> dict:
     try:
         connection = connect(settings.lake, settings.catalog)
     except CatalogError as error:
-        return {"lake": str(error), "index": None, "runs": []}
+        return {"lake": str(error), "alarms": [], "index": "none", "runs": []}
     with connection:
-        tracks, hours, patterns = connection.execute(
-            "SELECT (SELECT count(*) FROM tracks), (SELECT coalesce(sum(duration_s), 0) / 3600 FROM tracks),"
-            " (SELECT count(*) FROM patterns)"
-        ).fetchone()
-        index = connection.execute(
-            "SELECT index_version, vectors, built_at, round(epoch(now() - built_at) / 3600, 1)"
-            " FROM index_versions ORDER BY built_at DESC LIMIT 1"
-        ).fetchone()
-        runs = connection.execute(
-            "SELECT flow, state, started_at, ended_at, files_seen, files_new, files_rejected, files_failed"
-            " FROM runs ORDER BY started_at DESC LIMIT 5"
+        (total,) = read_arrow(connection, "FROM lake_totals").to_pylist()
+        indexes = read_arrow(connection, "FROM index_health ORDER BY instrument_type").to_pylist()
+        runs = read_arrow(
+            connection,
+            "SELECT flow, array_to_string(corpora, ', ') AS corpora, state,"
+            " strftime(started_at, '%Y-%m-%d %H:%M UTC') AS started_at, round(wall_s) AS seconds,"
+            " files_seen, files_new, files_rejected, files_failed FROM run_history ORDER BY started_at DESC LIMIT 5",
         )
-        names = [column[0] for column in runs.description]
+        alarms = read_arrow(connection, "SELECT message FROM alarms WHERE is_open ORDER BY severity, raised_at DESC")
         return {
-            "lake": f"{settings.lake}: {tracks} tracks, {hours:.2f} h, {patterns} patterns, "
-            f"snapshot {newest_snapshot(connection)}",
-            "index": f"{index[0]}: {index[1]} vectors, {index[3]} h old" if index else "none yet: midime nightly",
-            "runs": [dict(zip(names, row, strict=True)) for row in runs.fetchall()],
+            "lake": f"{settings.lake}: {total['tracks']} tracks, {total['audio_h']:.2f} h, "
+            f"{total['patterns']} patterns, snapshot {newest_snapshot(connection)}",
+            "alarms": alarms["message"].to_pylist(),
+            "index": "; ".join(map(_describe_index, indexes)) or "none yet: there are no patterns",
+            "runs": runs.to_pylist(),
         }
+
+
+def _describe_index(index: dict) -> str:
+    if index["index_version"] is None:
+        return f"{index['instrument_type']}: none yet, run midime nightly"
+    state = "holds every pattern" if index["fresh"] else f"behind the lake's {index['patterns']} patterns"
+    return f"{index['instrument_type']}: {index['vectors']} vectors, {index['age_h']:.1f} h old, {state}"
 
 
 def _read_prefect() -> str:

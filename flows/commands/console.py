@@ -91,6 +91,16 @@ def check_models(settings) -> None:
         refuse(str(error))
 
 
+def check_output(path: Path, *suffixes: str) -> None:
+    """Refuse a file that cannot be written, before any work is done."""
+    if suffixes and path.suffix.lower() not in suffixes:
+        refuse(f"{path} does not end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
+    if path.is_dir():
+        refuse(f"{path} is a folder: name a file.")
+    if not path.parent.is_dir():
+        refuse(f"There is no folder {path.parent}.")
+
+
 def print_rows(columns: list[str], rows: list[list]) -> None:
     grid = Grid()
     for column in columns:

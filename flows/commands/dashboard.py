@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.console import LakeOption, notes, open_reader, out, read_settings, refuse
+from flows.commands.console import LakeOption, check_output, notes, open_reader, out, read_settings, refuse
 
 PORT = 8642
 
@@ -30,6 +30,7 @@ def dashboard(
 
     settings = read_settings(lake)
     if output:
+        check_output(output)
         with open_reader(settings) as connection:
             page = build_page(read_panels(connection), name_lake(settings.lake))
         output.write_text(page, encoding="utf-8", errors="replace")

@@ -1,5 +1,6 @@
 """Listening and looking: one clip analysed, patterns searched, heard, written and drawn."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from flows.commands.console import (
     LakeOption,
     Stems,
     check_models,
+    check_output,
     notes,
     open_reader,
     print_json,
@@ -72,6 +74,8 @@ def search(
     from flows.search import find_similar
 
     _check_instrument(instrument)
+    if key is not None and not re.fullmatch(r"[A-G]#? (major|minor)", key, re.IGNORECASE):
+        refuse(f'The key {key} is not of the form "C minor" or "F# major"; black keys are written as sharps.')
     settings = read_settings(lake)
     answer = find_similar(
         query,
@@ -98,6 +102,7 @@ def preview(
     """Write at most 15 seconds of the section that a pattern was folded from."""
     from flows.search import write_preview
 
+    check_output(output, ".wav", ".flac", ".ogg", ".mp3")
     settings = read_settings(lake)
     seconds = write_preview(pattern, output, settings, user or settings.user)
     notes.print(f"{output}: {seconds:.1f} s")
@@ -112,6 +117,7 @@ def midi(
     """Write the MIDI file of a pattern, as it was played."""
     from flows.search import write_midi
 
+    check_output(output, ".mid", ".midi")
     settings = read_settings(lake)
     write_midi(pattern, output, settings, user or settings.user)
     notes.print(f"{output}")
@@ -128,6 +134,7 @@ def plot(
     from catalog.plot import plot_patterns, plot_track
     from flows.search import read_id
 
+    check_output(output, ".png", ".svg", ".pdf")
     wanted = [read_id(text) for text in ids]
     with open_reader(read_settings(lake)) as connection:
         is_track = connection.execute("SELECT count(*) FROM tracks WHERE track_id = ?", wanted[:1]).fetchone()[0]
@@ -158,6 +165,9 @@ def _read_range(text: str | None) -> tuple[float, float] | None:
 
 
 def _print_matches(answer: dict) -> None:
+    if not answer["results"]:
+        notes.print("No pattern matches. A lower --min-similarity or fewer filters may find some.")
+        return
     rows = [
         [
             f"{section['similarity_score']:.3f}",

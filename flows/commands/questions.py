@@ -12,6 +12,7 @@ from flows.commands.console import (
     JsonOption,
     Kind,
     LakeOption,
+    check_output,
     notes,
     open_reader,
     out,
@@ -60,6 +61,11 @@ def export(
     suffix = output.suffix.lower().lstrip(".")
     if kind is None and suffix not in (Kind.PARQUET, Kind.CSV):
         refuse(f"{output} ends neither with .parquet nor .csv: say --as midi or --as previews for a folder.")
+    if kind in (Kind.MIDI, Kind.PREVIEWS):
+        if output.exists() and not output.is_dir():
+            refuse(f"{output} is a file: name a folder for the {kind}.")
+    else:
+        check_output(output)
     count = export_query(query, output, kind or Kind(suffix), read_settings(lake), user)
     notes.print(f"{count} in {output}", markup=False)
 
@@ -122,7 +128,7 @@ def models(
 
 
 def status(lake: LakeOption = None, as_json: JsonOption = False) -> None:
-    """Say how things stand: lake, Prefect, Dask, models, index and the last runs."""
+    """Say how things stand: lake, Prefect, Dask, models, index, open alarms and the last runs."""
     from flows.status import read_status
 
     health = read_status(read_settings(lake))
@@ -131,8 +137,11 @@ def status(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         return
     grid = Grid(title="Health", show_header=False)
     for name, value in health.items():
-        if name != "runs":
-            grid.add_row(name, str(value))
+        if isinstance(value, str):
+            grid.add_row(name, value)
+    grid.add_row("alarms", f"{len(health['alarms'])} open" if health["alarms"] else "none open")
     out.print(grid)
+    for alarm in health["alarms"]:
+        out.print(alarm, style="red", markup=False, highlight=False, soft_wrap=True)
     if health["runs"]:
         print_rows(list(health["runs"][0]), [list(run.values()) for run in health["runs"]])

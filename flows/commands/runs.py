@@ -1,5 +1,6 @@
 """The runs: bringing folders into the lake, and what is done every night."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from flows.commands.console import (
     check_models,
     notes,
     open_reader,
+    open_writer,
     out,
     print_json,
     print_rows,
@@ -56,6 +58,7 @@ def ingest(
         print_plan(settings, sources, corpus, force, as_json)
         return
     _check_cluster(settings)
+    open_writer(settings).close()
     from flows.ingest import ingest as ingest_flow
     from tasks.plan import name_corpus
 
@@ -144,6 +147,9 @@ def _check_cluster(settings) -> None:
     if settings.dask:
         from flows.cluster import open_cluster
 
+        if not re.fullmatch(r"\w+://[^/]+:\d+", settings.dask):
+            refuse(f"The address {settings.dask} of a Dask scheduler is not of the form tcp://host:8786.")
+
         try:
             with open_cluster(settings):
                 pass
@@ -160,6 +166,8 @@ def _print_summary(summary: dict, lake: Path, as_json: bool) -> None:
         grid.add_column(name, justify="right")
     grid.add_row(*(str(summary[f"files_{name.header}"]) for name in grid.columns))
     out.print(grid)
+    if not summary["files_seen"] and not summary["parameters"].get("retry"):
+        notes.print(f"No audio file was found, and {summary['files_ignored']} of other kinds.", style="yellow")
     notes.print("seen = new + unchanged + duplicate + rejected + failed", style="dim")
     for reject in summary["rejects"]:
         notes.print(f"{reject['reason']}: {reject['uri']}: {reject['message']}", style="yellow", markup=False)

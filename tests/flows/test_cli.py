@@ -1,8 +1,10 @@
 """The command line: one clear line and exit code 2 for what cannot be served, answers on standard output."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +95,73 @@ def first_pattern(lake) -> str:
         (["nightly"], "no lake in"),
         (["verify"], "no lake in"),
         (["purge"], "--track ID or --user ID"),
+        (["ingest", ".", "--dask", "nonsense"], "not of the form tcp://host:8786"),
+        (["ingest", "."], "cannot be written"),
+        (["search", UNKNOWN, "--key", "H moll"], "not of the form"),
+        (["preview", UNKNOWN, "-o", "x.xyz"], "does not end in .wav, .flac, .ogg or .mp3"),
+        (["preview", UNKNOWN, "-o", "nowhere/x.wav"], "no folder nowhere"),
+        (["midi", UNKNOWN, "-o", "nowhere/x.mid"], "no folder nowhere"),
+        (["plot", UNKNOWN, "-o", "x.doc"], "does not end in .png, .svg or .pdf"),
+        (["dashboard", "-o", "."], "is a directory"),
+        (["export", "FROM tracks", "-o", ".", "--as", "csv"], "is a folder"),
+        (["export", "FROM tracks", "-o", __file__, "--as", "midi"], "is a file"),
+        (["sql"], "Missing argument 'QUERY'. See: midime sql --help"),
+        (["sql", "x", "--format", "xml"], "'xml' is not one of 'table', 'csv', 'json'. See: midime sql --help"),
+        (["search", "x", "--limit", "0"], "it should be greater than or equal to 1"),
+        (["serch"], "No such command 'serch'"),
     ],
 )
 def test_a_request_that_cannot_be_served_is_one_line(refuse, arguments, message, tmp_path):
-    assert message in refuse(*arguments, lake=tmp_path / "none")
+    lake = "/dev/null/lake" if arguments == ["ingest", "."] else tmp_path / "none"
+    assert message in refuse(*arguments, lake=lake)
+    assert not Path(lake).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sql", ""], "no statement"),
+        (["sql", "SELECT 1", "--snapshot", "99"], "no snapshot 99"),
+        (["search", "nonsense"], "neither a file nor an identifier"),
+        (["search", UNKNOWN, "--tempo", "140:80"], "is empty"),
+        (["purge", "--user", "nobody", "--yes"], "no track of user nobody"),
+    ],
+)
+def test_an_empty_lake_refuses_in_one_line(refuse, lake, arguments, message):
+    assert message in refuse(*arguments, lake=lake.folder)
+
+
+def test_a_damaged_catalogue_is_one_line(refuse, tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"no database at all, but long enough to be looked at" * 20)
+    for command in (["sql", "SELECT 1"], ["nightly"], ["dashboard", "-o", tmp_path / "x.html"]):
+        assert f"The lake {tmp_path} cannot be opened" in refuse(*command, lake=tmp_path)
+
+
+def test_without_a_command_the_help_is_shown(run_midime):
+    done = run_midime()
+    assert (done.returncode, "Usage: midime" in done.stdout) == (0, True)
+
+
+def test_a_search_without_matches_says_what_to_try(run_midime, lake):
+    done = run_midime("search", "kick=x...x...", lake=lake.folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "--min-similarity" in done.stderr
+
+
+def test_ctrl_c_ends_a_query_and_the_shell_goes_on(lake, tmp_path):
+    written = tmp_path / "begun.csv"
+    endless = f"COPY (SELECT range FROM range(1_000_000_000_000) WHERE hash(range) = 0) TO '{written}';"
+    command = [Path(sys.executable).with_name("midime"), "shell", "--lake", lake.folder]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as shell:
+        shell.stdin.write(f"{endless}\n")
+        shell.stdin.flush()
+        while not written.exists():
+            assert shell.poll() is None
+            time.sleep(0.01)
+        shell.send_signal(signal.SIGINT)
+        answers, said = shell.communicate("SELECT 40 + 2 AS answer;\n", timeout=120)
+    assert (shell.returncode, "42" in answers) == (0, True)
+    assert "Interrupted." in said and "Traceback" not in said
 
 
 def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch):
@@ -134,10 +199,10 @@ def test_a_wrong_setting_is_named(refuse, tmp_path, monkeypatch):
     assert "setting stems is wrong" in refuse("status", lake=tmp_path)
 
 
-@pytest.mark.parametrize("command", ["search", "midi", "preview"])
-def test_an_unknown_pattern_is_named(refuse, lake, command, tmp_path):
-    output = [] if command == "search" else ["-o", tmp_path / "x.wav"]
-    assert UNKNOWN in refuse(command, UNKNOWN, *output, lake=lake.folder)
+@pytest.mark.parametrize(("command", "output"), [("search", None), ("midi", "x.mid"), ("preview", "x.wav")])
+def test_an_unknown_pattern_is_named(refuse, lake, command, output, tmp_path):
+    written = ["-o", tmp_path / output] if output else []
+    assert UNKNOWN in refuse(command, UNKNOWN, *written, lake=lake.folder)
 
 
 def test_a_wrong_query_is_refused(run_midime, lake):
@@ -265,6 +330,23 @@ def test_status_tells_without_a_lake(run_midime, tmp_path):
     assert (done.returncode, "no lake" in json.loads(done.stdout)["lake"]) == (0, True)
 
 
+def test_status_tells_what_is_wrong_and_the_last_runs(run_midime, month_lake):
+    health = json.loads(run_midime("status", "--json", lake=month_lake.folder).stdout)
+    assert (
+        health["alarms"]
+        == month_lake.query("SELECT message FROM alarms WHERE is_open ORDER BY severity, raised_at DESC")[
+            "message"
+        ].to_pylist()
+    )
+    assert [(run["flow"], run["state"]) for run in health["runs"][:2]] == [
+        ("nightly", "failed"),
+        ("ingest", "completed"),
+    ]
+    assert "behind the lake's" in health["index"]
+    printed = run_midime("status", lake=month_lake.folder).stdout
+    assert f"{len(health['alarms'])} open" in printed and "No space left on device" in printed
+
+
 def test_the_installed_command_ends_with_its_exit_code(tmp_path):
     command = Path(sys.executable).with_name("midime")
     done = subprocess.run([command, "sql", "SELECT 1", "--lake", tmp_path], capture_output=True, text=True, timeout=120)
@@ -294,7 +376,7 @@ def test_patterns_are_exported_as_files(run_midime, filled, tmp_path, kind, head
     [
         ("SELECT 1", "out.xlsx", "neither with .parquet nor .csv"),
         ("SELEKT 1", "out.csv", "syntax error"),
-        ("SELECT 1", "nowhere/out.csv", "cannot be written"),
+        ("SELECT 1", "nowhere/out.csv", "no folder"),
     ],
 )
 def test_an_export_that_cannot_be_written_is_refused(run_midime, lake, query, output, message, tmp_path):
@@ -313,11 +395,13 @@ def test_the_attach_statement_attaches(run_midime, filled):
 
 
 def test_the_shell_answers_at_its_prompt(run_midime, filled, monkeypatch):
-    lines = iter(["SELECT 40 + 2", "  AS answer;", "nonsense;", "DELETE FROM tracks;", "views", "exit"])
+    late = "SELECT ('x' || range)::INTEGER FROM range(3);"
+    lines = iter([late, "SELECT 40 + 2", "  AS answer;", "nonsense;", "DELETE FROM tracks;", "views", "exit"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     done = run_midime("shell", lake=filled.folder)
     assert (done.returncode, "42" in done.stdout) == (0, True)
     assert "syntax error" in done.stderr and "read-only" in done.stderr
+    assert "Conversion Error" in done.stderr
     assert "alarms: What is wrong?" in done.stderr
 
 
