@@ -1,10 +1,8 @@
 """The command line: one clear line and exit code 2 for what cannot be served, answers on standard output."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,22 +144,6 @@ def test_a_search_without_matches_says_what_to_try(run_midime, lake):
     done = run_midime("search", "kick=x...x...", lake=lake.folder)
     assert (done.returncode, done.stdout) == (0, "")
     assert "--min-similarity" in done.stderr
-
-
-def test_ctrl_c_ends_a_query_and_the_shell_goes_on(lake, tmp_path):
-    written = tmp_path / "begun.csv"
-    endless = f"COPY (SELECT range FROM range(1_000_000_000_000) WHERE hash(range) = 0) TO '{written}';"
-    command = [Path(sys.executable).with_name("midime"), "shell", "--lake", lake.folder]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as shell:
-        shell.stdin.write(f"{endless}\n")
-        shell.stdin.flush()
-        while not written.exists():
-            assert shell.poll() is None
-            time.sleep(0.01)
-        shell.send_signal(signal.SIGINT)
-        answers, said = shell.communicate("SELECT 40 + 2 AS answer;\n", timeout=120)
-    assert (shell.returncode, "42" in answers) == (0, True)
-    assert "Interrupted." in said and "Traceback" not in said
 
 
 def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch):
