@@ -1,6 +1,7 @@
 """What the pages name is there: commands, their options, settings, files and views."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,20 @@ def test_every_command_and_option_exists(page):
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
         used = {word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)}
         assert used <= known, line
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_command_line_is_understood(page):
+    """By the command's own parser, with its arguments and the values of its options."""
+    for line in re.findall(r"^midime (.*)", TEXTS[page], re.MULTILINE):
+        name, *words = shlex.split(line, comments=True)
+        COMMANDS[name].make_context(name, words)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_query_is_answered(page, month_lake):
+    for query in re.findall(r'midime (?:sql|export) "([^"$]+)"', TEXTS[page]):
+        month_lake.query(query)
 
 
 @pytest.mark.parametrize("page", TEXTS)

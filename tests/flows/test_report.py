@@ -5,7 +5,7 @@ import logging
 import socketserver
 import threading
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 
 import pytest
 from prefect import flow
@@ -19,6 +19,7 @@ from flows.record import record_run
 from flows.report import name_ingest, tag_run
 from flows.settings import Settings
 from tasks.commit import Counts, Run, TooManyRejects, check_rejects
+from tests.flows.receivers import WebhookReceiver
 from tests.nights import Night, write_nights
 
 POISONED = Night("library", datetime.now(UTC), files=40, faulty=0.9)
@@ -96,16 +97,6 @@ def test_a_few_rejects_do_not(lake):
     check_rejects(lake, run_id, Counts(failed=9), 0.2)
 
 
-class Receiver(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.server.heard.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 class MailReceiver(socketserver.StreamRequestHandler):
     """As much of RFC 5321 as it takes to be given one letter."""
 
@@ -126,15 +117,15 @@ class MailReceiver(socketserver.StreamRequestHandler):
                 self.wfile.write(b"250 ok\r\n")
 
 
-@pytest.fixture(params=[Receiver, MailReceiver], ids=["webhook", "mail"])
+@pytest.fixture(params=[WebhookReceiver, MailReceiver], ids=["webhook", "mail"])
 def receiver(request):
-    kind = HTTPServer if request.param is Receiver else socketserver.TCPServer
+    kind = HTTPServer if request.param is WebhookReceiver else socketserver.TCPServer
     with kind(("127.0.0.1", 0), request.param) as server:
         server.heard = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_address[1]
         mail = f"mailto://127.0.0.1:{port}?from=midime@example.org&to=team@example.org"
-        yield server.heard, f"json://127.0.0.1:{port}/" if request.param is Receiver else mail
+        yield server.heard, f"json://127.0.0.1:{port}/" if request.param is WebhookReceiver else mail
         server.shutdown()
 
 
