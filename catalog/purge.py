@@ -63,7 +63,8 @@ def purge_tracks(lake: Lake, track_ids: Sequence[str], grace_s: float = GRACE_S)
     """Remove every trace of these tracks: rows, stems, index entries, and the snapshots that still hold them.
 
     Indexes that may hold the tracks' vectors are removed as well, and the verdicts on other tracks of their songs; the
-    next nightly run makes both again. Nothing may be ingesting meanwhile.
+    next nightly run makes both again. Nothing may be ingesting meanwhile. A reader in the middle of a transaction sees
+    the rows vanish from the tables that it has not read yet, and one that stays open keeps traces in the catalogue.
 
     Returns:
         Rows removed from each table, files removed, and files searched.
