@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/midime nightly --lake $(LAKE)
 	@echo "Which grooves are like a rock drummer's at 125 bpm?"
 	@$(BIN)/midime search --lake $(LAKE) --min-similarity 0.4 --limit 5 "$$($(BIN)/midime sql --lake $(LAKE) --format csv \
-		"SELECT pattern_id FROM patterns JOIN tracks USING (track_id) WHERE title = 'Rock groove at 125 bpm'" | tail -n 1)"
+		"SELECT pattern_id FROM patterns JOIN tracks USING (track_id) WHERE title = 'Rock groove at 125 bpm' AND instrument_type = 'drums'" | tail -n 1)"
 	@echo "The lake lies in $(LAKE). Ask it more: $(BIN)/midime sql \"FROM songs\", $(BIN)/midime tables"
 
 test: install lint browser
