@@ -1,8 +1,9 @@
 """Which tracks share audio: the evidence. What song a track belongs to is decided in catalog/songs.py.
 
 An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair has to be
-compared. Each proposal is then confirmed bit by bit along its alignment, and becomes a row of `matches`. A track is
-matched once, with those that came before it: a track is in the index when its matches are in the lake.
+compared. Each proposal is then confirmed bit by bit along its alignment, and becomes a row of `matches`. A second
+index, of peaks, does the same for copies that are faster, higher or came through a telephone (constellation.py). A
+track is matched once, with those that came before it: a track is in the index when its matches are in the lake.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from catalog.alignment import CHROMAPRINT, Fingerprint, confirm_offsets, propose_offsets, span_s
-from catalog.evidence import DuplicateParams, Match, relate
+from catalog.constellation import METHOD as PEAKS_METHOD
+from catalog.constellation import PEAKS, Constellation, confirm_line, propose_lines
+from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
 from catalog.fingerprint_index import (
     FingerprintIndex,
     Part,
@@ -31,8 +34,8 @@ from catalog.segments import Entry, Segment, hash_items
 from catalog.tables import MATCHES
 
 METHOD = "chromaprint"
+QUERY = "zzzz"  # stands for a query beside a track's identifier, behind all of them
 EQUAL_METHOD = "equal-fingerprints"
-OWN = [METHOD, EQUAL_METHOD]
 VERSION = "chromaprint-aligned-2"
 
 
@@ -107,28 +110,63 @@ def match_entries(
     return _sort(matches), segment
 
 
+def match_peaks(
+    index: FingerprintIndex, entries: Sequence[Entry], params: DuplicateParams = DuplicateParams()
+) -> tuple[list[Match], Segment]:
+    """Find the pairs that share audio at any speed and pitch; otherwise like `match_entries`.
+
+    Tracks with equal peaks are left to the equal fingerprints that they have as well.
+    """
+    entries, _ = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
+    segment = Segment.build(entries, PEAKS.make_keys)
+    joined = FingerprintIndex([*index.parts, Part.whole(segment)])
+    base, matches = int(index.bases[-1]), []
+    for number, entry in enumerate(entries):
+        second = Constellation.from_items(entry.items)
+        for track, line in propose_lines(joined, entry.items).items():
+            if track >= base + number:  # itself, or a later one, which finds this one
+                continue
+            first = Constellation.from_items(joined.track_items(track))
+            overlay = confirm_line(first, second, line)
+            if overlay:
+                pair = (joined.track_id(track), entry.track_id)
+                matches.append(overlay.to_match(pair, first, second))
+    return _sort(matches), segment
+
+
+METHODS = (
+    (CHROMAPRINT, match_entries, (METHOD, EQUAL_METHOD)),
+    (PEAKS, match_peaks, (PEAKS_METHOD,)),
+)
+"""What is indexed, how new tracks are matched by it, and the methods that its evidence names."""
+
+
 def refresh_matches(lake: Lake, params: DuplicateParams = DuplicateParams()) -> dict[str, int]:
-    """Match the tracks that are new since the last time with all, and bring the index in line with the lake.
+    """Match the tracks that are new since the last time with all, and bring the indexes in line with the lake.
 
     Returns:
         `matches`: the evidence there is now; `changed`: rows written or removed; `tracks`: new tracks.
     """
+    changed, new = 0, set()
     with lock_index(lake.folder):
-        store = open_store(lake.folder, CHROMAPRINT)
-        state = read_state(lake.connection, CHROMAPRINT)
-        changed, new = 0, np.zeros(0, np.int64)
-        if store.state != state:
-            rows = read_rows(lake.connection, CHROMAPRINT)
+        for kind, find, methods in METHODS:
+            store = open_store(lake.folder, kind)
+            state = read_state(lake.connection, kind)
+            if store.state == state:
+                continue
+            rows = read_rows(lake.connection, kind)
             store.forget_rows(np.setdiff1d(store.index.read_rows(), rows))
             changed += _remove_lost(lake)
-            new = np.setdiff1d(rows, store.index.read_rows())
-            for entries in read_entries(lake.connection, CHROMAPRINT, new):
-                matches, segment = match_entries(store.index, entries, params)
-                changed += _write(lake, matches, segment)
+            fresh = np.setdiff1d(rows, store.index.read_rows())
+            for entries in read_entries(lake.connection, kind, fresh):
+                matches, segment = find(store.index, entries, params)
+                changed += _write(lake, matches, segment, methods)
+                new |= {segment.track_id(number) for number in range(segment.tracks)}
                 store.add(segment)
                 store.publish()
             store.publish(state)
-    count = lake.query("SELECT count(*) AS n FROM matches WHERE method IN (SELECT unnest(?))", [OWN])["n"][0].as_py()
+    own = [method for *_, methods in METHODS for method in methods]
+    count = lake.query("SELECT count(*) AS n FROM matches WHERE method IN (SELECT unnest(?))", [own])["n"][0].as_py()
     return {"matches": count, "changed": changed, "tracks": len(new)}
 
 
@@ -156,6 +194,36 @@ def find_duplicates_of(
     return find_known_songs(connection, open_index(connection, lake, CHROMAPRINT), query, params)
 
 
+def find_changed_of(
+    connection: duckdb.DuckDBPyConnection,
+    items: np.ndarray,
+    lake: Path | None = None,
+    params: DuplicateParams = DuplicateParams(),
+) -> list[KnownSong]:
+    """Find the tracks of the lake that are the same recording as a query, at whatever speed and pitch.
+
+    Args:
+        connection: A lake.
+        items: uint32 (n,), the peaks of the query.
+        lake: The lake's folder, where the index lies; without it, all peaks are indexed first.
+
+    Returns:
+        The tracks, the longest shared audio first; none for silence and tones.
+    """
+    index = open_index(connection, lake, PEAKS)
+    second = Constellation.from_items(items)
+    found = []
+    for track, line in propose_lines(index, items).items():
+        first = Constellation.from_items(index.track_items(track))
+        overlay = confirm_line(first, second, line)
+        if overlay:
+            match = overlay.to_match((index.track_id(track), QUERY), first, second)
+            relation = relate_peaks(match, params)
+            if relation in ("same", "transformed", "excerpt"):
+                found.append((match.track_id_1, relation, match.score, match.overlap_s, match.offset_s))
+    return _name_songs(connection, found)
+
+
 def find_known_songs(
     connection: duckdb.DuckDBPyConnection, index: FingerprintIndex, query: Fingerprint, params: DuplicateParams
 ) -> list[KnownSong]:
@@ -170,6 +238,11 @@ def find_known_songs(
             if relation:
                 offset_s = alignment.offset * query.hop_s
                 found.append((index.track_id(track), relation, alignment.score, overlap_s, offset_s))
+    return _name_songs(connection, found)
+
+
+def _name_songs(connection: duckdb.DuckDBPyConnection, found: Sequence[tuple]) -> list[KnownSong]:
+    """The songs of tracks with evidence, the longest shared audio first."""
     songs = _read_songs(connection, [track for track, *_ in found])
     known = [
         KnownSong(track, song, *evidence) for first, *evidence in found for track, song in songs.get(first, {}).items()
@@ -209,13 +282,13 @@ def _remove_lost(lake: Lake) -> int:
         return sum(change.delete("matches", side, change.values(lost.format(side), [])) for side in sides)
 
 
-def _write(lake: Lake, matches: Sequence[Match], segment: Segment) -> int:
+def _write(lake: Lake, matches: Sequence[Match], segment: Segment, methods: Sequence[str]) -> int:
     """Write the matches of the new tracks where they differ from those in the lake; how many differ."""
     rows = MATCHES.make_rows([asdict(match) for match in matches])
     new = [segment.track_id(number) for number in range(segment.tracks)]
     touched = "(track_id_1 IN (SELECT unnest($new::UUID[])) OR track_id_2 IN (SELECT unnest($new::UUID[])))"
     standing = lake.query(f"FROM matches WHERE {touched}", {"new": new}).select(MATCHES.columns)
-    is_own = pa.compute.is_in(standing["method"], pa.array(OWN))
+    is_own = pa.compute.is_in(standing["method"], pa.array(methods))
     changed = len(_as_set(standing.filter(is_own)) ^ _as_set(rows))
     if changed:
         with lake.transaction("find duplicates", {"matches": len(rows), "changed": changed}) as change:

@@ -110,6 +110,14 @@ class FingerprintIndex:
         part, track = self._locate(number)
         return part.segment.track_items(track)
 
+    def read_items(self, tracks: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The item at each place of each track, uint32 (n,)."""
+        items = np.zeros(len(tracks), np.uint32)
+        for part, base in zip(self.parts, self.bases, strict=False):
+            own = np.flatnonzero((tracks >= base) & (tracks < base + part.segment.tracks))
+            items[own] = part.segment.items[part.segment.starts[tracks[own] - base] + places[own]]
+        return items
+
     def read_rows(self) -> np.ndarray:
         """The rows of the lake that count, int64 (n,)."""
         return np.concatenate([np.zeros(0, np.int64), *(part.segment.rows[part.alive] for part in self.parts)])

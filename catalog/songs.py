@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from catalog.evidence import DuplicateParams, Match, relate
+from catalog.constellation import METHOD as PEAKS_METHOD
+from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
 from catalog.lake import Lake
 from catalog.tables import SONG_GROUPS
 
-VERSION = "hubs-2"
+VERSION = "hubs-3"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RELATIONS = ("same", "excerpt", "transformed", "version", "unique")
 MERGE, SPLIT = "merge", "split"
@@ -153,6 +154,8 @@ class _Apart:
 
 def judge_match(match: Match, params: DuplicateParams = DuplicateParams()) -> str | None:
     """What a match says alone: same, excerpt, transformed, version or None."""
+    if match.method == PEAKS_METHOD:
+        return relate_peaks(match, params)
     return relate(match.overlap_s, match.score, match.sounding_1_s, match.sounding_2_s, params)
 
 

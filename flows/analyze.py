@@ -72,7 +72,7 @@ def _describe(pattern: SectionPattern | None) -> dict | None:
 
 def _find_song(analysis: Analysis, track_id: str, settings: Settings) -> dict:
     """The song in the lake that shares audio with the clip, and its sections."""
-    from catalog.duplicates import find_duplicates_of
+    from catalog.duplicates import find_changed_of, find_duplicates_of
 
     try:
         connection = connect(settings.lake, settings.catalog)
@@ -80,6 +80,7 @@ def _find_song(analysis: Analysis, track_id: str, settings: Settings) -> dict:
         return {"source_song_id": None, "existing_sections": []}
     with connection:
         matches = find_duplicates_of(connection, analysis.fingerprint.items, analysis.fingerprint.hop_s, settings.lake)
+        matches = matches or find_changed_of(connection, analysis.peaks.items, settings.lake)
         if not matches:
             return {"source_song_id": None, "existing_sections": []}
         best = str(matches[0].track_id)

@@ -21,6 +21,7 @@ from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream
 from tasks.music.notes import NO_NOTES, Notes, PitchStream, detect_notes
 from tasks.music.onsets import FluxStream, Onsets, OnsetStream
+from tasks.music.peaks import PeakStream
 from tasks.music.quality import Levels, LevelStream
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, MelStream, PoolStream
 from tasks.stored import StoredStems
@@ -55,7 +56,7 @@ class Heard:
         onsets: By stem, or of the mixture where there are no stems.
         hits: Of the drum kit.
         bass: The notes of the bass stem; none without one.
-        chroma, fingerprint, levels: Of the mixture.
+        chroma, fingerprint, peaks, levels: Of the mixture.
         stems: What was separated.
     """
 
@@ -69,6 +70,7 @@ class Heard:
     bass: Notes
     chroma: Chroma
     fingerprint: AcousticFingerprint
+    peaks: AcousticFingerprint
     levels: Levels
     stems: list[Stem]
 
@@ -104,7 +106,8 @@ class Stations:
     def __init__(self, watch: StageWatch, transcriber: DrumTranscriber, bench: "StemBench"):
         self.watch, self.bench = watch, bench
         self.ear = Ear(watch, ("pulse",) if bench.drums else ("pulse", "flux") if bench.ears else tuple(STREAMS))
-        self.streams = {"key": ChromaStream(), "chromaprint": ChromaprintStream(), "quality": LevelStream()}
+        self.streams = {"key": ChromaStream(), "chromaprint": ChromaprintStream()}
+        self.streams |= {"peaks": PeakStream(), "quality": LevelStream()}
         self.spectrum = PoolStream()
         self.hits = transcriber.stream()
         self.samples = 0
@@ -138,6 +141,7 @@ class Stations:
             bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,
             chroma=heard["key"],
             fingerprint=heard["chromaprint"],
+            peaks=heard["peaks"],
             levels=heard["quality"],
             stems=stems,
         )

@@ -21,7 +21,7 @@ TABLE_STAGES = {
     "notes": {"drums", "notes"},
     "sections": {"sections"},
     "patterns": {"patterns", "midi"},
-    "fingerprints": {"chromaprint"},
+    "fingerprints": {"chromaprint", "peaks"},
 }
 """The stages that write the rows of a table. Each column of `tracks` has one of its own, below."""
 
@@ -77,11 +77,8 @@ def make_rows(
         "sections": _section_rows(analysis, section_ids),
         "patterns": _pattern_rows(analysis, section_ids, now),
         "fingerprints": [
-            {
-                "algorithm": analysis.fingerprint.algorithm,
-                "items": analysis.fingerprint.items,
-                "hop_s": analysis.fingerprint.hop_s,
-            }
+            {"algorithm": fingerprint.algorithm, "items": fingerprint.items, "hop_s": fingerprint.hop_s}
+            for fingerprint in (analysis.fingerprint, analysis.peaks)
         ],
         "track_stages": [vars(stage) | {"run_id": run_id} for stage in analysis.stages],
     }

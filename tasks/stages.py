@@ -6,6 +6,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "separate": ("decode",),
     "chromaprint": ("decode",),
+    "peaks": ("decode",),
     "quality": ("decode",),
     "onsets": ("separate",),
     "beats": ("separate",),

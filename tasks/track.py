@@ -21,7 +21,7 @@ from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
 from tasks.models.spleeter import Separator, check_separator, load_separator
-from tasks.music import basslines, chromaprint, key, midi, notes, onsets, patterns, quality, sections, vectors
+from tasks.music import basslines, chromaprint, key, midi, notes, onsets, patterns, peaks, quality, sections, vectors
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits
@@ -40,6 +40,7 @@ VERSIONS = {
     "decode": audio.VERSION,
     "separate": spleeter.VERSION,
     "chromaprint": chromaprint.VERSION,
+    "peaks": peaks.VERSION,
     "quality": quality.VERSION,
     "onsets": onsets.VERSION,
     "beats": pulse.VERSION,
@@ -106,6 +107,7 @@ class Analysis:
     levels: Levels
     quality_score: float
     fingerprint: AcousticFingerprint
+    peaks: AcousticFingerprint
     stems: list[Stem]
     onsets: dict[str, Onsets]
     rhythm: Rhythm
@@ -216,6 +218,7 @@ def analyse_file(
         levels=heard.levels,
         quality_score=quality_score,
         fingerprint=heard.fingerprint,
+        peaks=heard.peaks,
         stems=heard.stems,
         onsets=heard.onsets,
         rhythm=rhythm,
