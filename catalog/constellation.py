@@ -46,7 +46,7 @@ class ConstellationParams:
     asked_triplets: int = 8
     asked_peaks: int = 400
     common_places: int = 2_000
-    min_votes: int = 5
+    min_votes: int = 12
     max_log_ratio: float = 0.12
     max_pitch_steps: int = 4 * STEPS_A_SEMITONE
     near_frames: float = 2.5
@@ -343,7 +343,7 @@ def _measure(first: Constellation, second: Constellation, line: Line, params: Co
     sums = np.concatenate([[0.0], np.cumsum(gains)])
     rise = sums - np.minimum.accumulate(sums)
     last = int(np.argmax(rise))
-    start = int(np.argmin(sums[: last + 1]))
+    start = last - int(np.argmin(sums[last::-1]))  # the last minimum: what lies outside the first does not count
     if last <= start:
         return Overlay(line)
     paired = found[start:last]

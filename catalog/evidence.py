@@ -23,6 +23,7 @@ class DuplicateParams:
         max_song_s: A longer track may be a mix of songs: nothing becomes an excerpt of it.
         min_peak_score: Share of common peaks that one recording asks for, at whatever speed and pitch. Copies have 0.63
             and more, those that are faster, higher or through a telephone 0.76; a song without its voice has 0.5.
+        min_unchanged_score: The same at the same speed and pitch, where a song without its voice has up to 0.63.
         min_version_score: Share of common peaks from which two recordings may be versions of one song.
         same_speed, same_pitch_semitones: A larger change is told.
     """
@@ -39,6 +40,7 @@ class DuplicateParams:
     min_coverage: float = 0.7
     max_song_s: float = 900.0
     min_peak_score: float = 0.7
+    min_unchanged_score: float = 0.75
     min_version_score: float = 0.3
     same_speed: float = 0.003
     same_pitch_semitones: float = 0.15
@@ -103,11 +105,11 @@ def relate(overlap_s: float, score: float, length_1_s: float, length_2_s: float,
 def relate_peaks(match: Match, params: DuplicateParams) -> str | None:
     """same, transformed, excerpt, version or None: how two tracks are one song by the peaks that both have."""
     shorter_s = min(match.sounding_1_s, match.sounding_2_s * match.speed_ratio)
-    if match.score < params.min_peak_score:
+    changed = abs(match.speed_ratio - 1) > params.same_speed
+    changed |= abs(match.pitch_semitones) > params.same_pitch_semitones
+    if match.score < (params.min_peak_score if changed else params.min_unchanged_score):
         is_version = match.score >= params.min_version_score and match.overlap_s >= params.min_coverage * shorter_s
         return "version" if is_version else None
     length_2_s = match.sounding_2_s * match.speed_ratio  # as long as it would be in track 1
     relation = relate(match.overlap_s, 1.0, match.sounding_1_s, length_2_s, params)
-    changed = abs(match.speed_ratio - 1) > params.same_speed
-    changed |= abs(match.pitch_semitones) > params.same_pitch_semitones
     return "transformed" if relation == "same" and changed else relation

@@ -16,5 +16,6 @@ SELECT
 FROM sections
 JOIN tracks USING (track_id)
 LEFT JOIN song_groups USING (track_id)
-LEFT JOIN fingerprints USING (track_id)
+LEFT JOIN fingerprints
+    ON fingerprints.track_id = tracks.track_id AND fingerprints.algorithm = 'chromaprint-test2'
 LEFT JOIN patterns ON patterns.section_id = sections.section_id AND patterns.instrument_type = 'drums'
