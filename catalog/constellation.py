@@ -11,7 +11,6 @@ References:
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -34,6 +33,7 @@ class ConstellationParams:
         asked_peaks: A longer query asks with so many of its peaks, spread over its length.
         common_places: A key in more places than this proposes nothing.
         min_votes: Equal keys on one line that make a proposal.
+        most_tracks: So many tracks are proposed, those with the most equal keys at one pitch.
         max_log_ratio: Largest change of tempo, as a natural logarithm.
         max_pitch_steps: Largest shift of pitch.
         near_frames, near_steps: How far a peak may lie from where the line expects it.
@@ -47,6 +47,7 @@ class ConstellationParams:
     asked_peaks: int = 400
     common_places: int = 2_000
     min_votes: int = 12
+    most_tracks: int = 200
     max_log_ratio: float = 0.12
     max_pitch_steps: int = 4 * STEPS_A_SEMITONE
     near_frames: float = 2.5
@@ -158,7 +159,7 @@ def propose_lines(
     track, shift = hits.track[near], shift[near]
     theirs, own = found.frame[near], query.frame[places][near]
     lines = {}
-    for number, part in _split_by_track(track, shift, params.min_votes):
+    for number, part in _split_by_track(track, shift, params):
         line = _vote(theirs[part], own[part], shift[part], params)
         if line:
             lines[number] = line
@@ -258,12 +259,22 @@ def _pack(*cells: np.ndarray) -> np.ndarray:
     return (keys << (KEY_BITS - sum(_BITS))).astype(np.uint32)
 
 
-def _split_by_track(track: np.ndarray, shift: np.ndarray, least: int) -> list[tuple[int, np.ndarray]]:
-    """The hits of each track that has at least so many; their places."""
-    order = np.argsort(track, kind="stable")
-    edges = np.flatnonzero(np.diff(track[order], prepend=-1, append=-1))
-    parts = [order[start:end] for start, end in pairwise(edges) if end - start >= least]
-    return [(int(track[part[0]]), part) for part in parts]
+def _split_by_track(track: np.ndarray, shift: np.ndarray, params: ConstellationParams) -> list[tuple[int, np.ndarray]]:
+    """The hits of the tracks with the most hits at one pitch; their places."""
+    numbers, inverse = np.unique(track, return_inverse=True)
+    if not len(numbers):
+        return []
+    # A shift near an edge is counted in both of two grids, half a cell apart.
+    most = np.zeros(len(numbers), np.int64)
+    for half in (0.0, 0.5):
+        cells = np.floor(shift / SHIFT_STEPS + half).astype(np.int64)
+        codes, votes = np.unique(inverse * (1 << 16) + cells + (1 << 15), return_counts=True)
+        np.maximum.at(most, codes >> 16, votes)
+    best = np.argsort(-most, kind="stable")[: params.most_tracks]
+    best = np.sort(best[most[best] >= params.min_votes])
+    order = np.argsort(inverse, kind="stable")
+    edges = np.searchsorted(inverse[order], np.arange(len(numbers) + 1))
+    return [(int(numbers[place]), order[edges[place] : edges[place + 1]]) for place in best]
 
 
 RATIO_STEP = 0.01

@@ -104,12 +104,25 @@ def relate(overlap_s: float, score: float, length_1_s: float, length_2_s: float,
 
 def relate_peaks(match: Match, params: DuplicateParams) -> str | None:
     """same, transformed, excerpt, version or None: how two tracks are one song by the peaks that both have."""
-    shorter_s = min(match.sounding_1_s, match.sounding_2_s * match.speed_ratio)
-    changed = abs(match.speed_ratio - 1) > params.same_speed
-    changed |= abs(match.pitch_semitones) > params.same_pitch_semitones
-    if match.score < (params.min_peak_score if changed else params.min_unchanged_score):
-        is_version = match.score >= params.min_version_score and match.overlap_s >= params.min_coverage * shorter_s
+    if match.score < least_peak_score(match, params):
+        is_version = match.score >= params.min_version_score and share_of_shorter(match) >= params.min_coverage
         return "version" if is_version else None
     length_2_s = match.sounding_2_s * match.speed_ratio  # as long as it would be in track 1
     relation = relate(match.overlap_s, 1.0, match.sounding_1_s, length_2_s, params)
-    return "transformed" if relation == "same" and changed else relation
+    return "transformed" if relation == "same" and is_changed(match, params) else relation
+
+
+def least_peak_score(match: Match, params: DuplicateParams) -> float:
+    """The share of common peaks that one recording asks for."""
+    return params.min_peak_score if is_changed(match, params) else params.min_unchanged_score
+
+
+def is_changed(match: Match, params: DuplicateParams) -> bool:
+    """Whether one of the two is faster or higher than the other."""
+    return abs(match.speed_ratio - 1) > params.same_speed or abs(match.pitch_semitones) > params.same_pitch_semitones
+
+
+def share_of_shorter(match: Match) -> float:
+    """How much of the shorter of the two, at the speed of the first, is shared; 0 where it is silent."""
+    shorter_s = min(match.sounding_1_s, match.sounding_2_s * match.speed_ratio)
+    return match.overlap_s / shorter_s if shorter_s else 0.0

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from catalog.constellation import METHOD as PEAKS_METHOD
 from catalog.errors import BadQuery, UnknownId
-from catalog.evidence import DuplicateParams, Match
+from catalog.evidence import DuplicateParams, Match, least_peak_score, share_of_shorter
 from catalog.lake import Lake, read_arrow
 from catalog.songs import MERGE, SPLIT, judge_match, refresh_song_groups
 from catalog.tables import SONG_OVERRIDES
@@ -171,12 +172,14 @@ def _read_word(connection: duckdb.DuckDBPyConnection, pair: Sequence[str]) -> di
 
 def _weigh(match: Match, params: DuplicateParams) -> Evidence:
     relation = judge_match(match, params)
-    shorter_s = min(match.sounding_1_s, match.sounding_2_s)
-    share = 100 * match.overlap_s / shorter_s if shorter_s else 0.0
+    share = 100 * share_of_shorter(match)
     place = f"the second starts {abs(match.offset_s):.1f} s {'into' if match.offset_s >= 0 else 'before'} the first"
     changed = [f"{100 * (match.speed_ratio - 1):+.1f} % speed"] if abs(match.speed_ratio - 1) > 0.001 else []
     changed += [f"{match.pitch_semitones:+.1f} semitones"] if abs(match.pitch_semitones) > 0.05 else []
-    how_much = f"scores {match.score:.2f} over {match.overlap_s:.1f} s, {share:.0f} % of the shorter"
+    scored = f"scores {match.score:.2f}"
+    if match.method == PEAKS_METHOD:
+        scored = f"finds {100 * match.score:.0f} % of the spectral peaks in both"
+    how_much = f"{scored} over {match.overlap_s:.1f} s, {share:.0f} % of the shorter"
     how = f"; {place}{', at ' + ' and '.join(changed) if changed else ''}"
     found = f"{match.method} ({match.method_version}) {how_much}{how}"
     return Evidence(match, relation, f"{found}: {_conclude(match, relation, share, params)}.")
@@ -190,7 +193,11 @@ def _conclude(match: Match, relation: str | None, share: float, params: Duplicat
             "transformed": "the same recording, changed",
             "version": "like each other, and another recording",
         }[relation]
-    if match.score < params.min_score:
+    if match.method == PEAKS_METHOD:
+        least = least_peak_score(match, params)
+        if match.score < least:
+            return f"alike, and less than the {100 * least:.0f} % that one recording has"
+    elif match.score < params.min_score:
         return f"alike, and less than the {params.min_score:.2f} that one recording has"
     if share < 100 * params.min_coverage:
         return f"less than the {100 * params.min_coverage:.0f} % that one song shares"

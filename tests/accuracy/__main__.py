@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors", "basslines")
+PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors", "basslines", "duplicates")
 
 
 FROM_PERFORMANCES = ("vectors", "basslines")  # measured on the drummers beside the evaluation sets

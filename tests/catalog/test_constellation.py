@@ -3,8 +3,18 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from catalog.constellation import PEAKS, PITCH_BITS, STEPS_A_SEMITONE, Constellation, confirm_line, propose_lines
+from catalog.constellation import (
+    HOP_S,
+    PEAKS,
+    PITCH_BITS,
+    STEPS_A_SEMITONE,
+    Constellation,
+    ConstellationParams,
+    confirm_line,
+    propose_lines,
+)
 from catalog.duplicates import find_changed_of, match_peaks, refresh_matches
+from catalog.evidence import DuplicateParams, relate_peaks
 from catalog.fingerprint_index import FingerprintIndex, Part
 from catalog.segments import Entry, Segment
 from catalog.songs import refresh_song_groups
@@ -36,9 +46,17 @@ def index_of(*seeds):
     return FingerprintIndex([Part.whole(Segment.build(entries, PEAKS.make_keys))])
 
 
-def overlay(items, seed=1):
-    lines = propose_lines(index_of(seed), items)
-    return confirm_line(Constellation.from_items(pack(*draw(seed))), Constellation.from_items(items), lines[0])
+def overlay(items, seed=1, count=400):
+    song = pack(*draw(seed, count))
+    index = FingerprintIndex([Part.whole(Segment.build([Entry.of(1, make_id("track", seed), song)], PEAKS.make_keys))])
+    return confirm_line(Constellation.from_items(song), Constellation.from_items(items), propose_lines(index, items)[0])
+
+
+def join(first, second, second_s):
+    """A song, and after it the first seconds of another."""
+    frame, pitch = second
+    begun = frame < second_s / PEAKS.hop_s
+    return pack(np.concatenate([first[0], first[0][-1] + 5 + frame[begun]]), np.concatenate([first[1], pitch[begun]]))
 
 
 @pytest.mark.parametrize(("ratio", "semitones"), [(1.0, 0.0), (1.05, 0.85), (0.92, 0.0), (1.0, -2.0), (1.08, 1.0)])
@@ -62,6 +80,22 @@ def test_other_songs_are_not_confirmed():
     assert not any(
         confirm_line(Constellation.from_items(index.track_items(track)), second, line) for track, line in lines.items()
     )
+
+
+def test_a_song_that_a_quarter_of_another_follows_shares_that_quarter_alone():
+    joined = join(draw(2, 600), draw(1, 600), second_s=15)
+    found = overlay(joined, seed=1, count=600)
+    assert found.overlap_s == pytest.approx(15, abs=1)
+    match = found.to_match(("a", "b"), Constellation.from_items(pack(*draw(1, 600))), Constellation.from_items(joined))
+    assert relate_peaks(match, DuplicateParams()) is None
+
+
+def test_those_with_the_most_keys_in_common_are_proposed_where_there_are_too_many():
+    kept = (0.5, 0.8, 1.0, 0.6, 0.9)
+    entries = [Entry.of(row, make_id("track", row), change(1, kept=share)) for row, share in enumerate(kept)]
+    index = FingerprintIndex([Part.whole(Segment.build(entries, PEAKS.make_keys))])
+    params = ConstellationParams(most_tracks=2)
+    assert set(propose_lines(index, pack(*draw(1)), params)) == {2, 4}
 
 
 def test_a_tone_that_comes_and_goes_says_nothing():
@@ -110,6 +144,26 @@ def test_a_faster_copy_is_the_same_song_transformed_with_its_speed(songs):
     assert (faster["relation"], faster["source_song_id"]) == ("transformed", song["source_song_id"])
     assert faster["speed_ratio"] == pytest.approx(1.05, abs=0.002)
     assert other["relation"] == "unique"
+
+
+def test_a_song_that_a_quarter_of_another_follows_is_not_merged_with_it(lake):
+    items = {"first": pack(*draw(1, 600)), "joined": join(draw(2, 600), draw(1, 600), second_s=15)}
+    rows = [
+        {
+            "corpus": "c",
+            "track_id": make_id("track", name),
+            "algorithm": PEAKS.algorithm,
+            "items": found,
+            "hop_s": HOP_S,
+        }
+        for name, found in items.items()
+    ]
+    with lake.transaction("test") as change_:
+        change_.insert("tracks", TRACKS.make_rows([{"corpus": "c", "track_id": row["track_id"]} for row in rows]))
+        change_.insert("fingerprints", FINGERPRINTS.make_rows(rows))
+    refresh_matches(lake)
+    refresh_song_groups(lake, None)
+    assert lake.query("SELECT relation FROM song_groups")["relation"].to_pylist() == ["unique", "unique"]
 
 
 def test_a_second_night_changes_nothing(songs):

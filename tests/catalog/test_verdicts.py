@@ -10,7 +10,7 @@ from catalog.verdicts import decide_pair, explain_pair, withdraw_word
 SONG, COPY, OTHER, PART_1, PART_2 = sorted(make_id("track", name) for name in "abcde")
 
 
-def link(first, second, score=0.97, overlap_s=180.0, offset_s=0.0, lengths=(180.0, 180.0)):
+def link(first, second, score=0.97, overlap_s=180.0, offset_s=0.0, lengths=(180.0, 180.0), **other):
     return {
         "track_id_1": first,
         "track_id_2": second,
@@ -23,7 +23,7 @@ def link(first, second, score=0.97, overlap_s=180.0, offset_s=0.0, lengths=(180.
         "pitch_semitones": 0.0,
         "sounding_1_s": lengths[0],
         "sounding_2_s": lengths[1],
-    }
+    } | other
 
 
 @pytest.fixture
@@ -58,6 +58,24 @@ def test_a_likeness_that_is_too_weak_is_told_with_the_limit(songs):
     explained = explain_pair(songs.connection, SONG, OTHER)
     assert explained.same_song is False
     assert "less than the 0.85 that one recording has" in explained.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("score", "speed_ratio", "told"),
+    [
+        (0.81, 1.05, "finds 81 % of the spectral peaks in both"),
+        (0.81, 1.05, "at +5.0 % speed and +0.8 semitones: the same recording, changed."),
+        (0.72, 1.0, "like each other, and another recording."),
+        (0.25, 1.05, "alike, and less than the 70 % that one recording has."),
+    ],
+)
+def test_spectral_peaks_are_explained_in_their_own_words(songs, score, speed_ratio, told):
+    semitones = 0.8 if speed_ratio > 1 else 0.0
+    row = link(COPY, OTHER, score, method="peaks", speed_ratio=speed_ratio, pitch_semitones=semitones)
+    with songs.transaction("test") as change:
+        change.insert("matches", MATCHES.make_rows([row]))
+    refresh_song_groups(songs, None)
+    assert told in explain_pair(songs.connection, COPY, OTHER).reasons[0]
 
 
 def test_two_parts_belong_together_through_their_song(songs):

@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog.alignment import CHROMAPRINT
+from catalog.constellation import PEAKS
 from catalog.index import find_index, is_fresh
 from catalog.lake import Lake
 from catalog.tables import BY_NAME, RUNS, make_id
 from catalog.views import load_questions, load_views
 from tests.nights import Night, write_nightly, write_nights
 
+ALGORITHMS = (CHROMAPRINT.algorithm, PEAKS.algorithm)
 MORNING = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -352,3 +355,16 @@ def test_stages_that_took_no_measurable_time_are_compared_with_nothing(lake):
         ]
         change.insert("track_stages", BY_NAME["track_stages"].make_rows(stages))
     assert {row["relative_time"] for row in ask(lake, "FROM stage_seconds")} == {None}
+
+
+def test_a_section_is_one_row_however_many_fingerprints_its_track_has(lake):
+    base = {"corpus": "c", "track_id": make_id("track", "two fingerprints")}
+    with lake.transaction("test") as change:
+        change.insert("tracks", BY_NAME["tracks"].make_rows([base]))
+        sections = [base | {"section_id": make_id("section", n), "start_s": n, "end_s": n + 1.0} for n in (0.0, 1.0)]
+        change.insert("sections", BY_NAME["sections"].make_rows(sections))
+        prints = [base | {"algorithm": name, "items": [place]} for place, name in enumerate(ALGORITHMS)]
+        change.insert("fingerprints", BY_NAME["fingerprints"].make_rows(prints))
+    found = ask(lake, "SELECT song_id, audio_fingerprint FROM songs ORDER BY song_id")
+    expected = sorted(row["section_id"] for row in sections)
+    assert [(row["song_id"], row["audio_fingerprint"]) for row in found] == [(section, [0]) for section in expected]

@@ -1,0 +1,175 @@
+"""How surely copies are found and other songs left apart, on the evaluation set `duplicates`.
+
+The set's own script makes the copies (it needs sox and ffmpeg); their fingerprints are written into a lake, grouped as
+nightly does it, and scored by score_duplicates.py. Music of Debian's games is in the lake beside them, as songs that
+are nobody's copy, where the packages wesnoth-1.16-music and supertux-data are installed or their folders are named. Run
+as a script with the evaluation folder, and those of more music.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from catalog.duplicates import refresh_matches
+from catalog.evidence import Match
+from catalog.lake import Lake
+from catalog.songs import judge_match, refresh_song_groups
+from catalog.tables import FINGERPRINTS, TRACKS, make_id
+from tasks.audio import decode_blocks
+from tasks.errors import TrackError
+from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
+from tasks.music.peaks import PeakStream
+from tests.accuracy.broken import run_script
+
+GAMES = (Path("/usr/share/games/wesnoth/1.16/data/core/music"), Path("/usr/share/games/supertux2/music"))
+Heard = Mapping[Path, Sequence[AcousticFingerprint]]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """What the lake makes of the files.
+
+    Attributes:
+        song: Of each file.
+        versions: Pairs of files that are judged to be versions of one song, in order.
+    """
+
+    song: dict[Path, str]
+    versions: set[tuple[Path, Path]]
+
+
+def run(eval_path: Path, others: Iterable[Path] = GAMES) -> dict:
+    """Make the copies, group them among other music, and score the groups.
+
+    Returns:
+        Recall for each change, by tier, and of copies among each other; files of different songs that were merged;
+        true versions found and merged, and pairs of different songs called versions; how many files of each.
+    """
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "copies"
+        run_script(eval_path / "duplicates/make_copies.py", eval_path / "duplicates", folder)
+        copies = sorted(path for path in folder.iterdir() if path.is_file())
+        heard = hear_all([*copies, *(path for music in others for path in sorted(music.glob("**/*.ogg")))])
+        return score(heard, Path(f"{folder}.truth"), eval_path)
+
+
+def hear_all(files: Sequence[Path]) -> dict[Path, list[AcousticFingerprint]]:
+    """The fingerprints of all files that can be decoded."""
+    with ProcessPoolExecutor(os.cpu_count()) as workers:
+        return {file: heard for file, heard in zip(files, workers.map(hear, files), strict=True) if heard}
+
+
+def hear(file: Path) -> list[AcousticFingerprint]:
+    """Both fingerprints of a file; none of one that cannot be decoded."""
+    streams = (ChromaprintStream(), PeakStream())
+    try:
+        for block in decode_blocks(file):
+            for stream in streams:
+                stream.push(block)
+    except TrackError:
+        return []
+    return [stream.finish() for stream in streams]
+
+
+def score(heard: Heard, truth: Path, eval_path: Path) -> dict:
+    """Group the files in a lake and compare with the truth."""
+    grouped = group(heard)
+    copies = {row["file"]: row for row in read_table(truth / "files.csv")}
+    title = {path: name_song(path, copies) for path in heard}
+    members = defaultdict(list)
+    for path, song in grouped.song.items():
+        members[song].append(path)
+    merged = {pair for paths in members.values() for pair in combinations(sorted(paths), 2)}
+    false = [pair for pair in merged if are_other_songs(title[pair[0]], title[pair[1]])]
+    false_versions = [pair for pair in grouped.versions if are_other_songs(title[pair[0]], title[pair[1]])]
+    by_name = {path.name: path for path in heard if path.name in copies}
+    true_versions = {
+        tuple(sorted((by_name[row["file_a"]], by_name[row["file_b"]])))
+        for row in read_table(truth / "pairs.csv")
+        if row["relation"] == "version"
+    }
+    groups = [{"file": path.name, "group": song} for path, song in grouped.song.items() if path.name in copies]
+    return {
+        "copies": len(groups),
+        "others": len(heard) - len(groups),
+        **compare(groups, truth, eval_path),
+        "false_merges": len(false),
+        "false_merges_are": [[str(path) for path in pair] for pair in sorted(false)[:20]],
+        "versions": len(true_versions),
+        "versions_found": len(true_versions & grouped.versions),
+        "versions_merged": len(true_versions & merged),
+        "false_versions": len(false_versions),
+        "false_versions_are": [[str(path) for path in pair] for pair in sorted(false_versions)[:20]],
+    }
+
+
+def group(heard: Heard) -> Grouped:
+    """Put the fingerprints into a lake and group them as nightly does."""
+    track = {path: make_id("track", str(path)) for path in heard}
+    path_of = {id_: path for path, id_ in track.items()}
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    tracks = [
+        {"corpus": "c", "track_id": track[path], "upload_date": start + timedelta(seconds=place)}
+        for place, path in enumerate(heard)
+    ]
+    rows = [
+        {"corpus": "c", "track_id": track[path]}
+        | {"algorithm": found.algorithm, "items": found.items, "hop_s": found.hop_s}
+        for path, fingerprints in heard.items()
+        for found in fingerprints
+    ]
+    with TemporaryDirectory() as scratch, Lake.open(Path(scratch) / "lake") as lake:
+        with lake.transaction("test") as change:
+            change.insert("tracks", TRACKS.make_rows(tracks))
+            change.insert("fingerprints", FINGERPRINTS.make_rows(rows))
+        refresh_matches(lake)
+        refresh_song_groups(lake, None)
+        songs = lake.query("SELECT track_id, source_song_id FROM song_groups").to_pylist()
+        matches = [Match(**row) for row in lake.query("FROM matches").to_pylist()]
+    versions = [match for match in matches if judge_match(match) == "version"]
+    return Grouped(
+        {path_of[row["track_id"]]: row["source_song_id"] for row in songs},
+        {tuple(sorted((path_of[match.track_id_1], path_of[match.track_id_2]))) for match in versions},
+    )
+
+
+def name_song(path: Path, copies: Mapping[str, Mapping[str, str]]) -> str:
+    """The song of a file; a game's own file has the song of the copies that were made from it."""
+    if path.name in copies:
+        return copies[path.name]["group"]
+    return next((row["group"] for row in copies.values() if row["origin"].endswith(f"_{path.stem}")), str(path))
+
+
+def are_other_songs(first: str, second: str) -> bool:
+    """Whether two files have no song in common; a medley has two, which its name does not tell."""
+    return first != second and "medley" not in (first, second)
+
+
+def compare(groups: Sequence[Mapping], truth: Path, eval_path: Path) -> dict:
+    """What the set's own scorer says: precision and recall."""
+    with TemporaryDirectory() as scratch:
+        predictions, result = Path(scratch) / "groups.json", Path(scratch) / "scores.json"
+        predictions.write_text(json.dumps(groups))
+        run_script(eval_path / "score/score_duplicates.py", truth, predictions, "--json", result)
+        scores = json.loads(result.read_text())
+    tables = ("recall_to_original", "recall_by_tier", "recall_copy_to_copy")
+    recall = {table: {name: [row["recall"], row["n"]] for name, row in scores[table].items()} for table in tables}
+    return {"precision": scores["precision"], **recall}
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Path(sys.argv[1]), [*map(Path, sys.argv[2:])] or GAMES), indent=1))
