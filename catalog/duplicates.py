@@ -17,7 +17,7 @@ import pyarrow.compute
 
 from catalog.alignment import CHROMAPRINT, Fingerprint, confirm_offsets, propose_offsets, span_s
 from catalog.constellation import METHOD as PEAKS_METHOD
-from catalog.constellation import PEAKS, Constellation, confirm_line, propose_lines
+from catalog.constellation import Constellation, confirm_line
 from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
 from catalog.fingerprint_index import (
     FingerprintIndex,
@@ -30,6 +30,7 @@ from catalog.fingerprint_index import (
     read_state,
 )
 from catalog.lake import Lake
+from catalog.peak_keys import PEAKS, propose_lines
 from catalog.segments import Entry, Segment, hash_items
 from catalog.tables import MATCHES
 

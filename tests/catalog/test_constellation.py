@@ -5,17 +5,15 @@ import pytest
 
 from catalog.constellation import (
     HOP_S,
-    PEAKS,
     PITCH_BITS,
     STEPS_A_SEMITONE,
     Constellation,
-    ConstellationParams,
     confirm_line,
-    propose_lines,
 )
 from catalog.duplicates import find_changed_of, match_peaks, refresh_matches
 from catalog.evidence import DuplicateParams, relate_peaks
 from catalog.fingerprint_index import FingerprintIndex, Part
+from catalog.peak_keys import PEAKS, PeakKeyParams, propose_lines
 from catalog.segments import Entry, Segment
 from catalog.songs import refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
@@ -94,7 +92,7 @@ def test_those_with_the_most_keys_in_common_are_proposed_where_there_are_too_man
     kept = (0.5, 0.8, 1.0, 0.6, 0.9)
     entries = [Entry.of(row, make_id("track", row), change(1, kept=share)) for row, share in enumerate(kept)]
     index = FingerprintIndex([Part.whole(Segment.build(entries, PEAKS.make_keys))])
-    params = ConstellationParams(most_tracks=2)
+    params = PeakKeyParams(most_tracks=2)
     assert set(propose_lines(index, pack(*draw(1)), params)) == {2, 4}
 
 

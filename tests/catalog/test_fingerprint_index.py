@@ -143,9 +143,9 @@ def test_a_broken_index_is_made_again(lake, damage):
     if damage == "lost":
         shutil.rmtree(lake.folder / FOLDER)
     elif damage == "no JSON":
-        next((lake.folder / FOLDER).rglob("manifest.json")).write_text("{")
+        next((lake.folder / FOLDER / CHROMAPRINT.name).rglob("manifest.json")).write_text("{")
     else:
-        path = next((lake.folder / FOLDER).rglob("items.npy"))
+        path = next((lake.folder / FOLDER / CHROMAPRINT.name).rglob("items.npy"))
         path.write_bytes(path.read_bytes()[:200])
     assert refresh_matches(lake)["tracks"] == 2
     assert read_matches(lake) == expected
@@ -155,7 +155,7 @@ def test_verify_names_a_segment_that_has_changed(lake):
     add_tracks(lake, {"song": play(1)})
     refresh_matches(lake)
     assert lake.verify() == []
-    path = next((lake.folder / FOLDER).rglob("items.npy"))
+    path = next((lake.folder / FOLDER / CHROMAPRINT.name).rglob("items.npy"))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from catalog.alignment import CHROMAPRINT
-from catalog.constellation import PEAKS
 from catalog.index import find_index, is_fresh
 from catalog.lake import Lake
+from catalog.peak_keys import PEAKS
 from catalog.tables import BY_NAME, RUNS, make_id
 from catalog.views import load_questions, load_views
 from tests.nights import Night, write_nightly, write_nights
