@@ -289,9 +289,9 @@ class Lake:
                 self.connection.execute(
                     f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
                 )
-            self._expire_snapshots(timedelta(0))
         time.sleep(grace_s)
         with _locked(self.folder):
+            self._expire_snapshots(timedelta(0))
             self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
             remove_orphans(self.folder, self.connection)
             self._record_files()

@@ -26,11 +26,14 @@ PURGED = "(purged)"
 ALL_BYTES = ("index", "postings")  # folders whose files are searched byte by byte
 ID_COLUMNS = re.compile(r"track_id|source_song_id")
 
+CATALOGUE = "catalog.sqlite"
+
 # In a process of its own: a second SQLite library in this one would give DuckDB's locks on the file away.
 VACUUM = """
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None) as catalogue:
     catalogue.execute("VACUUM")
+    catalogue.execute(f"PRAGMA busy_timeout = {sys.argv[2]}")
     catalogue.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 """
 
@@ -64,7 +67,12 @@ def purge_tracks(lake: Lake, track_ids: Sequence[str], grace_s: float = GRACE_S)
 
     Indexes that may hold the tracks' vectors are removed as well, and the verdicts on other tracks of their songs; the
     next nightly run makes both again. Nothing may be ingesting meanwhile. A reader in the middle of a transaction sees
-    the rows vanish from the tables that it has not read yet, and one that stays open keeps traces in the catalogue.
+    all rows as they were until the grace is over; one that goes on longer keeps traces in the catalogue.
+
+    Args:
+        lake: The lake.
+        track_ids: The tracks; those of a purge that was killed are ended with them.
+        grace_s: How long transactions that began before may go on, in seconds.
 
     Returns:
         Rows removed from each table, files removed, and files searched.
@@ -84,7 +92,7 @@ def purge_tracks(lake: Lake, track_ids: Sequence[str], grace_s: float = GRACE_S)
         erase_tracks(lake.folder, traces.tracks)
         removed |= _remove_files(lake, traces)
         lake.forget_past(grace_s)
-        _clean_catalogue(lake)
+        _clean_catalogue(lake, grace_s)
         if (lake.folder / FILE_NAME).is_file():
             publish_page(lake.connection, lake.folder)
         left, searched = [], 0
@@ -92,7 +100,7 @@ def purge_tracks(lake: Lake, track_ids: Sequence[str], grace_s: float = GRACE_S)
             searched += 1
             left += [] if is_clean else [place]
         if left:
-            raise TracesLeft(f"Traces are left in {', '.join(left)}. Run the same purge again.")
+            raise TracesLeft(_say_what_is_left(left))
         note.unlink()
     return removed | {"places_searched": searched}
 
@@ -162,14 +170,21 @@ def _remove_files(lake: Lake, traces: Traces) -> dict[str, int]:
     }
 
 
-def _clean_catalogue(lake: Lake) -> None:
+def _clean_catalogue(lake: Lake, grace_s: float) -> None:
     """Take values of rows that are gone out of the catalogue: its summaries of columns, and pages that are free."""
     lake.connection.execute(
         "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats SET min_value = NULL, max_value = NULL"
     )
     if lake.catalog is None:
         with lake.closed():
-            subprocess.run([sys.executable, "-c", VACUUM, str(lake.folder / "catalog.sqlite")], check=True)
+            catalogue, wait_ms = str(lake.folder / CATALOGUE), str(round(grace_s * 1000))
+            subprocess.run([sys.executable, "-c", VACUUM, catalogue, wait_ms], check=True)
+
+
+def _say_what_is_left(places: list[str]) -> str:
+    read = any(place.startswith(CATALOGUE) for place in places)
+    cause = ": a reader that began before the purge has not ended" if read else ""
+    return f"Traces are left in {', '.join(places)}{cause}. Run the same purge again."
 
 
 def _search(lake: Lake, traces: Traces) -> Iterator[tuple[str, bool]]:
