@@ -65,6 +65,12 @@ class Constellation:
         return len(self.frame)
 
     @property
+    def usable(self) -> bool:
+        """Whether there are enough peaks at enough pitches to recognise a recording by."""
+        pitches = len(np.unique(self.pitch // STEPS_A_SEMITONE))
+        return len(self) >= ConstellationParams.min_pairs and pitches >= ConstellationParams.min_pitches
+
+    @property
     def length_s(self) -> float:
         """From the first to the last peak; 0 without one."""
         return float(self.frame[-1] - self.frame[0]) * HOP_S if len(self) else 0.0

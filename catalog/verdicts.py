@@ -93,7 +93,14 @@ def explain_pair(
     return Explanation(tracks, same, verdict, tuple(reasons), word and word["decision"], evidence)
 
 
-def decide_pair(lake: Lake, track_id: str, other_id: str, decision: str, note: str | None = None) -> Explanation:
+def decide_pair(
+    lake: Lake,
+    track_id: str,
+    other_id: str,
+    decision: str,
+    note: str | None = None,
+    params: DuplicateParams = DuplicateParams(),
+) -> Explanation:
     """Keep a person's word that two tracks are one song (merge) or are not (split), and group them again at once.
 
     The word stands for every later run, before all evidence, until another word replaces it.
@@ -110,11 +117,11 @@ def decide_pair(lake: Lake, track_id: str, other_id: str, decision: str, note: s
     row |= {"decision": decision, "note": note, "decided_at": datetime.now(UTC)}
     with lake.transaction(f"{decision} songs", row | {"decided_at": row["decided_at"].isoformat()}) as change:
         change.upsert("song_overrides", SONG_OVERRIDES.make_rows([row]))
-    refresh_song_groups(lake, None)
-    return explain_pair(lake.connection, *pair)
+    refresh_song_groups(lake, None, params)
+    return explain_pair(lake.connection, *pair, params)
 
 
-def withdraw_word(lake: Lake, track_id: str, other_id: str) -> Explanation:
+def withdraw_word(lake: Lake, track_id: str, other_id: str, params: DuplicateParams = DuplicateParams()) -> Explanation:
     """Take a person's word on two tracks back, so that the evidence decides again.
 
     Raises:
@@ -127,8 +134,8 @@ def withdraw_word(lake: Lake, track_id: str, other_id: str) -> Explanation:
         raise BadQuery("Nothing was said of these two tracks.")
     with lake.transaction("withdraw word", {"tracks": pair}):
         lake.connection.execute("DELETE FROM song_overrides WHERE track_id_1 = ? AND track_id_2 = ?", list(pair))
-    refresh_song_groups(lake, None)
-    return explain_pair(lake.connection, *pair)
+    refresh_song_groups(lake, None, params)
+    return explain_pair(lake.connection, *pair, params)
 
 
 def _order(track_id: str, other_id: str) -> tuple[str, str]:

@@ -1,7 +1,12 @@
 """One clip, asked for by a person or a program: what was heard, and whether the lake knows the song."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
+from catalog.constellation import Constellation
+from catalog.duplicates import KnownSong, find_changed_of, find_duplicates_of
 from catalog.errors import LakeNotFound
 from catalog.lake import connect, hash_file
 from catalog.tables import make_id
@@ -33,7 +38,7 @@ def analyze_clip(
     except TrackError as error:
         return {"status": "error", "reason": error.reason, "message": str(error)}
     track_id = make_id("track", hash_file(file))
-    known = _find_song(analysis, track_id, settings)
+    known = recognise(analysis, settings)
     pattern = analysis.best_pattern(instrument)
     section = pattern.section if pattern else 0
     start, end = float(analysis.sections.start_s[section]), float(analysis.sections.end_s[section])
@@ -41,10 +46,11 @@ def analyze_clip(
         "status": "success",
         "data": {
             "song_id": make_id("section", track_id, f"{start:.3f}", f"{end:.3f}"),
-            "source_song_id": known["source_song_id"] or track_id,
+            "source_song_id": known.source_song_id or track_id,
             "section": str(analysis.sections.section_label[section]),
-            "duplicate_detected": known["source_song_id"] is not None,
-            "existing_sections": known["existing_sections"],
+            "duplicate_detected": known.duplicate_detected,
+            "duplicate_reason": known.duplicate_reason,
+            "existing_sections": list(known.existing_sections),
             "duration": round(analysis.duration_s, 3),
             "midi_data": pattern.midi_data if pattern else None,
             "pattern": _describe(pattern),
@@ -70,28 +76,67 @@ def _describe(pattern: SectionPattern | None) -> dict | None:
     }
 
 
-def _find_song(analysis: Analysis, track_id: str, settings: Settings) -> dict:
-    """The song in the lake that shares audio with the clip, and its sections."""
-    from catalog.duplicates import find_changed_of, find_duplicates_of
+@dataclass(frozen=True)
+class Recognised:
+    """What the lake knows of a clip; the fields are those of the answer.
 
+    Attributes:
+        duplicate_detected: None where nobody was to look.
+        duplicate_reason: Why or why not, in a sentence.
+        source_song_id: The song; None where it is not known.
+        existing_sections: Sections of the known track, those that the clip lies in first.
+    """
+
+    duplicate_detected: bool | None
+    duplicate_reason: str
+    source_song_id: str | None = None
+    existing_sections: tuple[dict, ...] = ()
+
+
+def recognise(analysis: Analysis, settings: Settings) -> Recognised:
+    """Find the song of the lake that shares audio with a clip, among the tracks that the user may see."""
+    if not settings.find_duplicates:
+        return Recognised(None, "Known songs are not looked for: MIDIME_FIND_DUPLICATES is off.")
+    if not analysis.fingerprint.usable and not Constellation.from_items(analysis.peaks.items).usable:
+        return Recognised(False, "The clip says nothing: it is silence, a steady tone, or shorter than about 5 s.")
     try:
         connection = connect(settings.lake, settings.catalog)
-    except LakeNotFound:
-        return {"source_song_id": None, "existing_sections": []}
+    except LakeNotFound as error:
+        return Recognised(False, str(error))
+    params = settings.duplicate_params()
     with connection:
-        matches = find_duplicates_of(connection, analysis.fingerprint.items, analysis.fingerprint.hop_s, settings.lake)
-        matches = matches or find_changed_of(connection, analysis.peaks.items, settings.lake)
-        if not matches:
-            return {"source_song_id": None, "existing_sections": []}
-        best = str(matches[0].track_id)
-        song = connection.execute(
-            "SELECT coalesce((SELECT source_song_id FROM song_groups WHERE track_id = ?), ?::UUID)::VARCHAR",
-            [best, best],
-        ).fetchone()[0]
-        sections = connection.execute(
-            "SELECT section_id::VARCHAR, section_label, start_s, end_s FROM sections"
-            " WHERE track_id = ? ORDER BY start_s",
-            [best],
-        ).fetchall()
-    names = ("song_id", "section", "start_s", "end_s")
-    return {"source_song_id": song, "existing_sections": [dict(zip(names, row, strict=True)) for row in sections]}
+        heard = analysis.fingerprint
+        for found in (
+            lambda: find_duplicates_of(connection, heard.items, heard.hop_s, settings.lake, params),
+            lambda: find_changed_of(connection, analysis.peaks.items, settings.lake, params),
+        ):
+            for song in found():
+                if _may_see(connection, song.track_id, settings.user):
+                    return _describe_song(connection, song, analysis.duration_s, settings.sections_per_song)
+    return Recognised(False, "No track of the lake shares audio with the clip.")
+
+
+def _may_see(connection: duckdb.DuckDBPyConnection, track_id: str, user: str | None) -> bool:
+    sql = "SELECT count(*) FROM tracks WHERE track_id = ? AND (privacy_setting = 'public' OR user_id = ?)"
+    return bool(connection.execute(sql, [track_id, user]).fetchone()[0])
+
+
+def _describe_song(
+    connection: duckdb.DuckDBPyConnection, song: KnownSong, length_s: float, most_sections: int
+) -> Recognised:
+    """The song that a clip of some length is of, with the sections that it lies in before the others."""
+    sections = connection.execute(
+        """
+        SELECT section_id::VARCHAR AS song_id, section_label AS section, start_s, end_s,
+            greatest(0, least(end_s, $start + $length) - greatest(start_s, $start)) AS shared_s
+        FROM sections WHERE track_id = $track
+        ORDER BY shared_s = 0, start_s LIMIT $most
+        """,
+        {"track": song.track_id, "start": song.offset_s, "length": length_s, "most": most_sections},
+    ).fetchall()
+    names = ("song_id", "section", "start_s", "end_s", "shared_s")
+    reason = (
+        f"The clip is {song.relation} of track {song.track_id}: {song.overlap_s:.1f} s are shared, with a score of"
+        f" {song.score:.2f}, and the clip starts at {song.offset_s:.1f} s."
+    )
+    return Recognised(True, reason, song.source_song_id, tuple(dict(zip(names, row, strict=True)) for row in sections))

@@ -15,7 +15,7 @@ from flows.settings import Settings, StemChoice
 from flows.stop import wait_for
 from tasks.claims import Claims
 from tasks.commit import Owner, check_rejects
-from tasks.ingest import ShardWork, ingest_shard, plan_files, write_plan
+from tasks.ingest import ShardWork, find_known, ingest_shard, plan_files, write_plan
 from tasks.track import check_models
 
 SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
@@ -49,7 +49,7 @@ def ingest(
         show_bar: Draw a progress bar on the terminal.
 
     Returns:
-        The run's row of the view `run_history`, with its rejects.
+        The run's row of the view `run_history`, with its rejects and the known songs among its tracks.
 
     Raises:
         TooManyRejects: More of the new files were rejected or failed than the settings allow; the rest is in the lake.
@@ -57,6 +57,7 @@ def ingest(
     chosen = {"lake": lake, "stems": stems, "workers": workers, "dask": dask}
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     params, place = settings.track_params(), {"lake": str(settings.lake), "catalog": settings.catalog}
+    known = {"params": settings.duplicate_params(), "most_sections": settings.sections_per_song}
     owner, stop = Owner(settings.user, settings.privacy), Event()
     asked = {"sources": sources, "corpus": corpus, "force": force, "retry": retry} | chosen
     with (
@@ -88,6 +89,7 @@ def ingest(
                     for name, jobs in cut_shards(plan.jobs, settings.shard_files)
                 ]
                 wait_for(shards, stop)
+            run.known = find_known(**place, run_id=run.run_id, **known) if settings.find_duplicates else None
         check_rejects(opened, run.run_id, run.counts, settings.max_reject_share)
     return run.summary
 

@@ -2,7 +2,6 @@
 
 from prefect import flow
 
-from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams
 from catalog.lake import Lake
 from catalog.neighbours import NeighbourParams
@@ -30,16 +29,16 @@ def nightly(lake: str | None = None, min_similarity: float | None = None, neighb
     chosen = {"lake": lake, "min_similarity": min_similarity, "neighbours": neighbours}
     settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     place = {"lake": str(settings.lake), "catalog": settings.catalog}
-    duplicates = DuplicateParams()
+    duplicates = settings.duplicate_params()
     similarities = IndexParams(neighbours=NeighbourParams(settings.neighbours, settings.min_similarity))
     with Lake.open(**place) as opened, opened.at_work(), record_run(opened, "nightly", chosen, settings) as run:
-        matches = find_duplicates(**place, params=duplicates)
+        matches = find_duplicates(**place, params=duplicates) if settings.find_duplicates else {}
         songs = group_tracks(**place, run_id=run.run_id, params=duplicates)
         indexes = build_indexes(**place, params=similarities)
         files = compact_lake(**place)
     return {
         "run_id": run.run_id,
-        "matches": matches["matches"],
+        "matches": matches.get("matches"),
         **{name: songs[name] for name in ("songs", "same", "excerpt", "unique")},
         "indexes": indexes,
         "similarities": sum(index["similarities"] for index in indexes),

@@ -21,12 +21,14 @@ class RecordedRun:
         run: What it was asked to do.
         tally: What became of its files so far.
         tracks_planned: How many contents it set out to analyse; None before the plan is made.
+        known: The known songs among its tracks; None where nobody was to look.
         summary: Its row with its rejects, once it has ended.
     """
 
     run: Run
     tally: Tally = field(default_factory=Tally)
     tracks_planned: int | None = None
+    known: list[dict] | None = field(default_factory=list)
     summary: dict = field(default_factory=dict)
 
     @property
@@ -69,5 +71,5 @@ def record_run(lake: Lake, flow: str, parameters: dict, settings: Settings) -> I
 
 
 def _publish(lake: Lake, recorded: RecordedRun, settings: Settings) -> None:
-    recorded.summary = publish_run(lake, recorded.run_id, settings.dashboard_url)
+    recorded.summary = publish_run(lake, recorded.run_id, settings.dashboard_url, recorded.known)
     send_alerts(lake, recorded.run, settings)

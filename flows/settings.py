@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from catalog.evidence import DuplicateParams
 from tasks.plan import RetryParams
 from tasks.track import TrackParams
 
@@ -53,6 +54,32 @@ class Settings(BaseSettings):
     min_similarity: float = Field(0.7, ge=-1, le=1, description="Least similarity that nightly keeps.")
     neighbours: int = Field(20, ge=1, description="Neighbours that nightly keeps for each pattern.")
 
+    find_duplicates: bool = Field(
+        True, description="Look for known songs: of new tracks, of a clip, and every night among all tracks."
+    )
+    same_song_score: float = Field(
+        DuplicateParams.min_score,
+        ge=0,
+        le=1,
+        description="Share of equal Chromaprint bits that one recording asks for.",
+    )
+    same_song_peaks: float = Field(
+        DuplicateParams.min_peak_score,
+        ge=0,
+        le=1,
+        description="Share of common spectral peaks that one recording at another speed or pitch asks for.",
+    )
+    version_peaks: float = Field(
+        DuplicateParams.min_version_score,
+        ge=0,
+        le=1,
+        description="Share of common spectral peaks from which two recordings may be versions of one song.",
+    )
+    same_song_share: float = Field(
+        DuplicateParams.min_coverage, ge=0, le=1, description="Share of the shorter track that one song shares."
+    )
+    sections_per_song: int = Field(5, ge=1, description="Sections of a known song that are kept in a report.")
+
     max_reject_share: float = Field(0.2, ge=0, le=1, description="Share of new files that may be rejected or fail.")
     alert_to: SecretStr | None = Field(
         None, description="Where alarms are sent: an Apprise address or a Prefect block."
@@ -71,6 +98,15 @@ class Settings(BaseSettings):
             max_duration_s=self.max_duration_s,
             timeout_s=self.track_timeout_s,
             memory_mb=self.track_memory_mb,
+        )
+
+    def duplicate_params(self) -> DuplicateParams:
+        return DuplicateParams(
+            min_score=self.same_song_score,
+            min_peak_score=self.same_song_peaks,
+            min_unchanged_score=max(self.same_song_peaks, DuplicateParams.min_unchanged_score),
+            min_version_score=self.version_peaks,
+            min_coverage=self.same_song_share,
         )
 
     def retry_params(self, only: str | None = None) -> RetryParams:

@@ -9,6 +9,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from catalog.duplicates import refresh_matches
+from catalog.evidence import DuplicateParams
+from catalog.known import find_known_tracks
 from catalog.lake import Lake
 from tasks.claims import Claims
 from tasks.commit import Counts, Owner, Tally, commit_known, commit_plan, commit_shard, split_known
@@ -95,3 +98,14 @@ def ingest_shard(
         f"({counts.audio_s / seconds:.0f}× real time)"
     )
     return counts
+
+
+@task(name="find known songs", cache_policy=NO_CACHE)
+def find_known(lake: str, catalog: str | None, run_id: str, params: DuplicateParams, most_sections: int) -> list[dict]:
+    """Match the new tracks with those that were there, and tell which of them are known songs."""
+    with Lake.open(lake, catalog) as opened:
+        refresh_matches(opened, params)
+        known = find_known_tracks(opened.connection, run_id, most_sections, params)
+    sections = sum(track.known_sections for track in known)
+    get_run_logger().info(f"known songs: {len(known)} tracks with {sections} sections")
+    return [track.to_dict() for track in known]

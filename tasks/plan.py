@@ -20,6 +20,7 @@ from catalog.lake import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
 from tasks.errors import LIMITS, EmptyFile, FailedTrack, LongSignal, OutsideLink, TrackError, UnreadableFile
+from tasks.music import chromaprint, peaks
 from tasks.stages import follow
 
 STAGE = "plan"
@@ -307,6 +308,13 @@ def _hash_files(files: Sequence[FoundFile]) -> Iterator[str | TrackError]:
         yield from pool.map(read, files)
 
 
+PRINTS = {
+    "chromaprint": (chromaprint.ALGORITHM, chromaprint.ITEM_HOP_S),
+    "peaks": (peaks.ALGORITHM, peaks.HOP_S),
+}
+"""The stages that make fingerprints: the algorithm, and the hop in seconds."""
+
+
 @dataclass
 class _Known:
     """What the lake knows, as far as planning asks.
@@ -356,6 +364,8 @@ class _Known:
             [list(stages), list(stages.values())],
         ).fetchall():
             changed[track] = changed.get(track, set()) | {stage}
+        for track in _find_foreign_prints(lake):
+            changed[track] = changed.get(track, set()) | PRINTS.keys()
         stems: dict[str, tuple[StoredStem, ...]] = {}
         if changed:
             for track, *stem in lake.execute(
@@ -442,6 +452,20 @@ class _Known:
                     f"{source} holds {now} audio files and the lake knows {before} from there: is a disk missing? "
                     "If they are gone on purpose, say so with --yes; the lake keeps what it has."
                 )
+
+
+def _find_foreign_prints(lake: duckdb.DuckDBPyConnection) -> list[str]:
+    """The tracks with a fingerprint that today's cannot be compared with."""
+    rows = lake.execute(
+        """
+        SELECT DISTINCT track_id::VARCHAR
+        FROM fingerprints
+        LEFT JOIN (SELECT unnest(?::VARCHAR[]) AS algorithm, unnest(?::DOUBLE[]) AS own_hop_s) USING (algorithm)
+        WHERE items IS NULL OR NOT coalesce(abs(hop_s - own_hop_s) < 1e-6, false)
+        """,
+        list(map(list, zip(*PRINTS.values(), strict=True))),
+    ).fetchall()
+    return [track for (track,) in rows]
 
 
 def _by_uri(lake: duckdb.DuckDBPyConnection, table: str, columns: str) -> dict[str, tuple]:

@@ -27,6 +27,8 @@ from flows.commands.console import (
 )
 from flows.commands.plans import check_sources, print_plan
 
+MOST_KNOWN = 20  # known songs that are printed
+
 
 def ingest(
     sources: Annotated[list[Path], typer.Argument(help="Folders to walk and files to take.", metavar="SRC…")],
@@ -169,5 +171,20 @@ def _print_summary(summary: dict, lake: Path, as_json: bool) -> None:
     if not summary["files_seen"] and not summary["parameters"].get("retry"):
         notes.print(f"No audio file was found, and {summary['files_ignored']} of other kinds.", style="yellow")
     notes.print("seen = new + unchanged + duplicate + rejected + failed", style="dim")
+    _print_known(summary)
     for reject in summary["rejects"]:
         notes.print(f"{reject['reason']}: {reject['uri']}: {reject['message']}", style="yellow", markup=False)
+
+
+def _print_known(summary: dict) -> None:
+    from flows.report import write_known, write_known_track
+
+    for told in write_known(summary["known_tracks"], summary["known_sections"]):
+        notes.print(f"{told}:", style="cyan")
+    for track in summary["known_songs"][:MOST_KNOWN]:
+        row = write_known_track(track)
+        notes.print(
+            f"{row['track']} is {row['relation']} of {row['of']}: {row['sections']}", style="cyan", markup=False
+        )
+    if len(summary["known_songs"]) > MOST_KNOWN:
+        notes.print(f"and {len(summary['known_songs']) - MOST_KNOWN} more (--json tells all)", style="cyan")

@@ -25,8 +25,10 @@ def why(first: First, second: Second, lake: LakeOption = None, as_json: JsonOpti
     from catalog.verdicts import explain_pair
     from flows.search import read_id
 
-    with open_reader(read_settings(lake)) as connection:
-        _print_explanation(explain_pair(connection, read_id(first), read_id(second)), as_json)
+    settings = read_settings(lake)
+    with open_reader(settings) as connection:
+        explained = explain_pair(connection, read_id(first), read_id(second), settings.duplicate_params())
+    _print_explanation(explained, as_json)
 
 
 def merge(
@@ -55,8 +57,10 @@ def _decide(first: str, second: str, decision: str | None, note: str | None, lak
     settings = read_settings(lake)
     open_reader(settings).close()
     with open_writer(settings) as opened:
-        pair = (read_id(first), read_id(second))
-        explained = decide_pair(opened, *pair, decision, note) if decision else withdraw_word(opened, *pair)
+        pair, params = (read_id(first), read_id(second)), settings.duplicate_params()
+        explained = (
+            decide_pair(opened, *pair, decision, note, params) if decision else withdraw_word(opened, *pair, params)
+        )
     _print_explanation(explained, as_json)
 
 

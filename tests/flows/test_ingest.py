@@ -61,6 +61,28 @@ def test_every_station_left_its_rows(lake):
             assert (table, tracks) == (table, 2)
 
 
+def test_a_known_song_is_told_with_its_sections(lake):
+    folder, summary = lake
+    (known,) = summary["known_songs"]
+    assert (summary["known_tracks"], known["relation"]) == (1, "same")
+    with catalog.connect(folder) as connection:
+        tracks = connection.execute("SELECT list(track_id::VARCHAR) FROM tracks").fetchone()[0]
+        sections = connection.execute(
+            "SELECT list(section_id::VARCHAR) FROM sections WHERE track_id = ?", [known["track_id"]]
+        ).fetchone()[0]
+    assert {known["track_id"], known["known_track_id"]} == set(tracks)
+    assert {section["song_id"] for section in known["sections"]} <= set(sections)
+    assert summary["known_sections"] == len(sections)
+
+
+def test_nobody_looks_for_known_songs_where_that_is_switched_off(prefect, write_track, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDIME_FIND_DUPLICATES", "0")
+    write_track(tmp_path / "music/one.wav", 0.5)
+    write_track(tmp_path / "music/soft.flac", 0.1)
+    summary = ingest([str(tmp_path / "music")], lake=str(tmp_path / "lake"), stems="none", workers=1)
+    assert (summary["files_new"], summary["known_tracks"], summary["known_songs"]) == (2, None, [])
+
+
 def test_running_again_analyses_nothing(lake, corpus):
     summary = ingest([str(corpus)], lake=str(lake[0]), stems="2", workers=2)
     assert counts(summary) == {"new": 0, "unchanged": 3, "duplicate": 0, "rejected": 2, "failed": 0}

@@ -147,6 +147,20 @@ def test_rows_of_stages_that_did_not_run_stay_as_they_are(lake):
     assert opened.query("FROM fingerprints").num_rows == 0
 
 
+@pytest.mark.parametrize(
+    "damage", ["algorithm = 'chromaprint-test1'", "hop_s = 0.1", "items = NULL"], ids=["foreign", "another hop", "lost"]
+)
+def test_a_fingerprint_that_cannot_be_compared_is_made_again(lake, monkeypatch, damage):
+    opened, source, params = lake
+    separated, before = separations(monkeypatch), read(opened)
+    with opened.transaction("damage") as change:
+        change.connection.execute(f"UPDATE fingerprints SET {damage} WHERE algorithm LIKE 'chromaprint%'")
+    (result,) = ingest(opened, source, params, SECOND)
+    assert (result.job.stages, separated) == ({"chromaprint", "peaks"}, [])
+    assert read(opened) == before
+    assert make_plan([source], "c", opened.connection, stage_versions(params)).unchanged == 1
+
+
 def test_other_stems_are_separated_and_the_old_files_stay_for_old_snapshots(lake):
     opened, source, params = lake
     old = {row["uri"] for row in read(opened)["stems"]}
