@@ -78,7 +78,7 @@ questions: install
 	$(BIN)/python -m catalog.questions $(LAKE) > catalog/questions/README.md
 
 bench-search: install
-	$(BIN)/pip install --quiet --disable-pip-version-check hnswlib usearch
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.bench_search $(EVAL)/../train
 
 soak: install

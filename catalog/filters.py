@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from catalog.errors import BadQuery
 
+PRIVACY = ("public", "private")
 TEXTS = ("source_song_id", "privacy_setting", "user_id", "detected_genre", "detected_key", "time_signature", "corpus")
 
 
@@ -25,6 +26,7 @@ class Filters:
         key: Such as "C minor", in any case.
         time_signature: Such as "4/4".
         corpus: Name of the corpus.
+        privacy: "public", or "private" for one's own private tracks alone; both by default.
         user_id: Who asks.
     """
 
@@ -33,23 +35,32 @@ class Filters:
     key: str | None = None
     time_signature: str | None = None
     corpus: str | None = None
+    privacy: str | None = None
     user_id: str | None = None
 
     def check(self) -> None:
         """Refuse what makes no sense.
 
         Raises:
-            BadQuery: An empty or endless range of tempi, or no genre in the list of genres.
+            BadQuery: An empty or endless range of tempi, no genre in the list of genres, no such privacy, or private
+                tracks of nobody.
         """
         if self.tempo is not None and not self.tempo[0] <= self.tempo[1]:
             raise BadQuery(f"The tempo range {self.tempo[0]:g}:{self.tempo[1]:g} is empty.")
         if self.genres is not None and not any(genre.strip() for genre in self.genres):
             raise BadQuery("The list of genres names none.")
+        if self.privacy not in (None, *PRIVACY):
+            raise BadQuery(f"A track is {' or '.join(PRIVACY)}, not {self.privacy}.")
+        if self.privacy == "private" and self.user_id is None:
+            raise BadQuery("Private tracks are for their owner: say who asks.")
 
     def to_sql(self, instrument: str, own_song: str | None) -> tuple[str, dict]:
         """The conditions on the rows of `searchable_patterns`, and their arguments."""
         conditions = ["instrument_type = $instrument", "(privacy_setting = 'public' OR user_id = $user_id)"]
         arguments = {"instrument": instrument, "user_id": self.user_id}
+        if self.privacy is not None:
+            conditions.append("privacy_setting = $privacy")
+            arguments["privacy"] = self.privacy
         if own_song is not None:
             conditions.append("source_song_id <> $own_song::UUID")
             arguments["own_song"] = own_song
@@ -74,6 +85,8 @@ class Filters:
         hidden = ~columns.equal("privacy_setting", ["public"])
         if hidden.any():
             conditions.append(~hidden | columns.equal("user_id", [self.user_id]))
+        if self.privacy is not None:
+            conditions.append(columns.equal("privacy_setting", [self.privacy]))
         if own_song is not None:
             conditions.append(~columns.equal("source_song_id", [own_song]))
         if self.tempo is not None:

@@ -123,6 +123,7 @@ def search_patterns(
     key: str | None = None,
     time_signature: str | None = None,
     corpus: str | None = None,
+    privacy: str | None = None,
     user_id: str | None = None,
     exact_below: int = EXACT_BELOW,
 ) -> SearchResult:
@@ -149,7 +150,7 @@ def search_patterns(
         UnknownId: No such pattern, or it is private to somebody else.
         BadQuery: Neither or both of pattern and vector, or a vector or filter that makes no sense.
     """
-    filters = Filters(tempo, genres, key, time_signature, corpus, user_id)
+    filters = Filters(tempo, genres, key, time_signature, corpus, privacy, user_id)
     _check_query(pattern_id, vector, instrument, min_similarity, limit, filters)
     own_song = None
     if pattern_id is not None:

@@ -66,6 +66,7 @@ def search(
     key: Annotated[str | None, typer.Option(help='Key, such as "C minor".')] = None,
     time_signature: Annotated[str | None, typer.Option(help="Meter, such as 3/4.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus that the tracks are of.")] = None,
+    privacy: Annotated[str | None, typer.Option(help="public, or private for one's own private tracks alone.")] = None,
     user: Annotated[str | None, typer.Option(help="Who asks: sees the private tracks of this user as well.")] = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
@@ -88,6 +89,7 @@ def search(
         key=key,
         time_signature=time_signature,
         corpus=corpus,
+        privacy=privacy,
         user_id=user or settings.user,
     )
     print_json(answer) if as_json else _print_matches(answer)

@@ -195,12 +195,21 @@ def test_the_macro_gives_the_same_answer_in_sql(reader, lake):
         ({"time_signature": "3/4"}, lambda other: other % 5 == 0),
         ({"corpus": "odd"}, lambda other: other % 2 == 1),
         ({"corpus": "odd", "key": "C minor"}, lambda other: other % 6 == 3),
+        ({"privacy": "public"}, lambda other: True),
+        ({"privacy": "public", "user_id": "ada"}, lambda other: True),
         ({"user_id": "ada"}, None),
     ],
 )
 def test_filters_work_inside_the_search(reader, lake, filters, keep, exact_below):
     expected = expect(keep=keep) if keep else expect(own=True)
     assert find(reader, lake, exact_below=exact_below, **filters) == expected
+
+
+@pytest.mark.parametrize("exact_below", [10, 10_000])
+def test_only_ones_own_private_patterns_are_found_where_private_ones_are_wanted(reader, lake, exact_below):
+    options = {"min_similarity": -1, "limit": 500, "exact_below": exact_below, "privacy": "private"}
+    assert [number for number, _ in find(reader, lake, user_id="ada", **options)] == [PRIVATE]
+    assert find(reader, lake, user_id="bob", **options) == []
 
 
 @pytest.mark.parametrize("exact_below", [10, 10_000])
@@ -307,6 +316,8 @@ def test_filters_that_exclude_everything_say_so(reader, lake):
         ({"pattern_id": name_pattern(0), "tempo": (140, 80)}, "140:80 is empty"),
         ({"pattern_id": name_pattern(0), "tempo": (float("nan"), 80)}, "is empty"),
         ({"pattern_id": name_pattern(0), "genres": ["", " "]}, "names none"),
+        ({"pattern_id": name_pattern(0), "privacy": "secret"}, "public or private, not secret"),
+        ({"pattern_id": name_pattern(0), "privacy": "private"}, "say who asks"),
     ],
 )
 def test_questions_that_make_no_sense_are_refused(reader, lake, options, message):

@@ -4,7 +4,7 @@ An event is (tick, key, velocity, ticks long), with TICKS a beat from the first 
 an index of PIECES for drums. Patterns are one bar long and are laid over the bars of a song.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,10 @@ PAIRS = ((24,), (18, 6), (6, 12, 6), (12, 12), (9, 9, 6))
 TERNARY_CELLS = ((4, 4, 4), (8, 4), (12,), (4, 8), (6, 2, 4), (4, 4, 2, 2), (2, 2, 4, 4), (4, 2, 2, 4))
 TERNARY_WEIGHTS = (3.5, 2.5, 1.5, 0.4, 0.6, 0.4, 0.4, 0.3)
 
+# Drum patterns in 4/4, with how usual they are.
+STYLES = ("rock", "four", "half", "double", "one drop", "break", "jazz", "latin", "march", "free")
+USUAL_STYLES = (0.34, 0.15, 0.11, 0.06, 0.04, 0.1, 0.06, 0.06, 0.03, 0.05)
+
 Hit = tuple[int, str, float]  # tick in the bar, piece, velocity
 
 
@@ -44,6 +48,7 @@ class Part:
     events: np.ndarray
     programs: tuple[int, ...] = ()
     level_db: float = 0.0
+    is_tune: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,10 @@ def draw_form(meter: str, bars: int, rng: np.random.Generator) -> Form:
     return Form(meter, bars, sections, groups[rng.integers(len(groups))])
 
 
-def make_drums(form: Form, rng: np.random.Generator) -> Part:
+def make_drums(form: Form, rng: np.random.Generator, styles: tuple[float, ...] = USUAL_STYLES) -> Part:
     """Two patterns that take turns by section, with fills at the ends, crashes at the beginnings and a rest or two."""
-    first = draw_beat(form, rng)
-    second = draw_beat(form, rng) if rng.random() < 0.4 else _vary(first, form, rng)
+    first = draw_beat(form, rng, styles)
+    second = draw_beat(form, rng, styles) if rng.random() < 0.4 else _vary(first, form, rng)
     rests, fills, crashes = rng.random() < 0.25, rng.random() * 0.9, rng.random() * 0.8
     events = []
     for begin, end, letter in form.sections:
@@ -95,10 +100,10 @@ def make_drums(form: Form, rng: np.random.Generator) -> Part:
     return Part(table[rng.random(len(table)) < rng.choice([0.93, 0.98, 1.0])])
 
 
-def draw_beat(form: Form, rng: np.random.Generator) -> list[Hit]:
-    """One bar of drums in a usual style of the meter."""
+def draw_beat(form: Form, rng: np.random.Generator, styles: tuple[float, ...] = USUAL_STYLES) -> list[Hit]:
+    """One bar of drums in a style of the meter."""
     meter, beats = form.meter, BEATS_PER_BAR[form.meter]
-    kicks, snares = _draw_kicks_and_snares(form, rng)
+    kicks, snares = _draw_kicks_and_snares(form, rng, styles)
     snare = str(rng.choice(["snare", "snare", "snare", "snare", "snare_rim", "stick", "clap"]))
     kick = "kick" if rng.random() < 0.96 else "tom_low"
     hits = [(int(t), kick, 112.0 if t == 0 else rng.uniform(75, 112)) for t in kicks]
@@ -119,7 +124,9 @@ def draw_beat(form: Form, rng: np.random.Generator) -> list[Hit]:
     return hits
 
 
-def _draw_kicks_and_snares(form: Form, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+def _draw_kicks_and_snares(
+    form: Form, rng: np.random.Generator, styles: tuple[float, ...]
+) -> tuple[list[int], list[int]]:
     meter, bar, part = form.meter, form.bar_ticks, form.part_ticks
     beats = list(range(0, bar, TICKS))
     grid = np.arange(0, bar, part)
@@ -128,10 +135,7 @@ def _draw_kicks_and_snares(form: Form, rng: np.random.Generator) -> tuple[list[i
         return [int(t) for t in among if rng.random() < share]
 
     if meter == "4/4":
-        style = rng.choice(
-            ["rock", "four", "half", "double", "one drop", "break", "jazz", "latin", "march", "free"],
-            p=[0.34, 0.15, 0.11, 0.06, 0.04, 0.1, 0.06, 0.06, 0.03, 0.05],
-        )
+        style = rng.choice(STYLES, p=styles)
         sixteenths = np.arange(3, 48, 3)
         if style == "rock":
             return [0, *some(0.7, [24]), *some(0.22, [6, 18, 30, 42])], [12, 36]
@@ -240,13 +244,16 @@ class Harmony:
         return 12 * octave + self.key + self.scale[degree % 7] + 12 * (degree // 7)
 
 
-def make_band(form: Form, rng: np.random.Generator, *, alone: bool) -> list[Part]:
-    """Some of bass, chords, figures, pads and tune; `alone` without drums, where the tune is surer to be there."""
+def make_band(form: Form, rng: np.random.Generator, *, alone: bool, chordal: bool = False) -> list[Part]:
+    """Some of bass, chords, figures, pads and tune; `alone` without drums, where the tune is surer to be there.
+
+    A `chordal` tune has notes of the chord on the beats.
+    """
     harmony = Harmony(form, rng)
     dynamics = _Dynamics(rng)
     parts = []
     if alone and rng.random() < 0.6:
-        parts.append(Part(_make_tune(form, harmony, dynamics, rng), LEADS, rng.uniform(0, 5)))
+        parts.append(Part(_make_tune(form, harmony, dynamics, rng, chordal), LEADS, rng.uniform(0, 5), is_tune=True))
         style = rng.choice(["block", "boom", "boom", "comp", "none"], p=[0.35, 0.2, 0.2, 0.15, 0.1])
         if style == "block":
             parts.append(Part(_hold(form, harmony, dynamics, rng), CHORDS, rng.uniform(-10, 0)))
@@ -264,7 +271,7 @@ def make_band(form: Form, rng: np.random.Generator, *, alone: bool) -> list[Part
     if rng.random() < 0.25:
         parts.append(Part(_figure(form, harmony, dynamics, rng), CHORDS, rng.uniform(-8, 0)))
     if rng.random() < 0.6 or not parts:
-        parts.append(Part(_make_tune(form, harmony, dynamics, rng), LEADS, rng.uniform(-4, 4)))
+        parts.append(Part(_make_tune(form, harmony, dynamics, rng, chordal), LEADS, rng.uniform(-4, 4), is_tune=True))
     return [_rest(part, form, rng) if rng.random() < 0.3 else part for part in parts]
 
 
@@ -367,7 +374,9 @@ def _make_boom_chick(form: Form, harmony: Harmony, dynamics: _Dynamics, rng: np.
     return [Part(bass, (*BASSES, *CHORDS), rng.uniform(-6, 2)), Part(chords, CHORDS, rng.uniform(-10, 0))]
 
 
-def _make_tune(form: Form, harmony: Harmony, dynamics: _Dynamics, rng: np.random.Generator) -> np.ndarray:
+def _make_tune(
+    form: Form, harmony: Harmony, dynamics: _Dynamics, rng: np.random.Generator, chordal: bool
+) -> np.ndarray:
     """A melody of a few bars' rhythms that come again in the phrases of the song; some tunes begin with a pick-up."""
     likes = rng.dirichlet(0.8 * np.array(TERNARY_WEIGHTS if form.meter == "6/8" else CELL_WEIGHTS))
     rhythms = [_draw_bar(form, likes, rng) for _ in range(4)]
@@ -382,6 +391,8 @@ def _make_tune(form: Form, harmony: Harmony, dynamics: _Dynamics, rng: np.random
         root = int(harmony.degree_at(np.array([bar * form.bar_ticks]))[0])
         start = 7 + (root + int(rng.choice([0, 2, 4]))) % 7 if anchored else place
         line = start + contours[letter][: len(at)] - contours[letter][0]
+        if chordal:
+            line = np.where(at % TICKS == 0, _to_chord(line, harmony.degree_at(bar * form.bar_ticks + at)), line)
         place = int(np.clip(line[-1], 3, 16))
         tick.append(bar * form.bar_ticks + at)
         degree.append(np.clip(line, 2, 18))
@@ -390,6 +401,12 @@ def _make_tune(form: Form, harmony: Harmony, dynamics: _Dynamics, rng: np.random
     kept = rng.random(len(ticks)) < rng.choice([1.0, 1.0, 0.9, 0.75])
     notes = harmony.note_of(np.concatenate(degree).astype(int), int(rng.choice([4, 4, 5])))
     return _events(ticks, notes, longs * rng.choice([0.5, 0.8, 0.98]), 85, form, dynamics)[kept]
+
+
+def _to_chord(degree: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """The notes of the chords on `root` that lie nearest below."""
+    above = (degree - root) % 7
+    return degree - above + np.array([0, 0, 2, 2, 4, 4, 4])[above]
 
 
 def _draw_bar(form: Form, likes: np.ndarray, rng: np.random.Generator) -> list[int]:
@@ -427,4 +444,4 @@ def _rest(part: Part, form: Form, rng: np.random.Generator) -> Part:
     for begin, end, _ in form.sections:
         if rng.random() < 0.3:
             kept &= (bar < begin) | (bar >= end)
-    return Part(part.events[kept] if kept.any() else part.events, part.programs, part.level_db)
+    return replace(part, events=part.events[kept]) if kept.any() else part

@@ -13,7 +13,7 @@ Each number gives the same clip again, with the same sounds and the same FluidSy
 
 import argparse
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mido
@@ -22,7 +22,7 @@ from scipy.signal import lfilter
 
 from tasks.models.training.kits import PIECES
 from tasks.models.training.performances import OF_DEVELOPMENT_SET, PIECE_OF_KEY
-from tasks.models.training.pulse_parts import TICKS, Form, Part, draw_form, make_band, make_drums
+from tasks.models.training.pulse_parts import TICKS, USUAL_STYLES, Form, Part, draw_form, make_band, make_drums
 from tasks.models.training.pulse_sounds import (
     LEAD_IN,
     LOUDNESS_POWER,
@@ -40,15 +40,64 @@ CLIP_S = 24.0
 FRAMES = round(CLIP_S / HOP_S)
 STEPS_OF_LOG_MEL = 75.0  # a clip is kept in bytes: 1 / 75 is a quarter of a decibel
 PEAK = 0.5  # magnitude of the loudest moment of drums and of band
-KINDS = {"groove+band": 0.22, "groove": 0.11, "pattern+band": 0.22, "pattern": 0.08, "band": 0.27, "pulseless": 0.10}
-METERS_PLAYED = {"4/4": 0.62, "3/4": 0.17, "5/4": 0.14, "7/8": 0.07}  # real drummers, cut
-METERS_MADE = {"4/4": 0.41, "3/4": 0.17, "5/4": 0.12, "6/8": 0.21, "7/8": 0.09}
 USUAL_BPM = {"4/4": 113, "3/4": 122, "5/4": 125, "6/8": 78, "7/8": 210}
 SPREAD_OF_BPM = 0.28  # of the logarithm
+SLOW_BPM = (54, 96)
 PULSELESS = ("noise", "voice", "voice", "voice", "pads", "free", "hits", "one hit", "silence", "claps")
 LEVEL_DB = {
     "kick": 0, "snare": -2, "snare_rim": -2, "stick": -8, "clap": -5, "hihat_closed": -11, "hihat_pedal": -12,
     "hihat_open": -11, "tom_low": -3, "tom_mid": -3, "tom_high": -3, "crash": -7, "ride": -12, "ride_bell": -11,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Menu:
+    """How often what is drawn.
+
+    Attributes:
+        kinds: Who plays, or "pulseless".
+        meters_played: Of real drummers, whose bars are cut to these.
+        meters_made: Of made-up songs.
+        spread_of_bpm: Of the logarithm of the tempo.
+        unsteady: Factor on the share of clips whose tempo changes.
+        slow: Share of the songs in 4/4 that are slow.
+        pick_ups: Share of the clips that begin with an upbeat of the tune, before anybody else plays.
+        chordal: Share of the clips whose tunes have notes of the chord on every beat.
+        styles: Shares of STYLES, the drum patterns in 4/4.
+    """
+
+    kinds: dict[str, float]
+    meters_played: dict[str, float]
+    meters_made: dict[str, float]
+    spread_of_bpm: float = SPREAD_OF_BPM
+    unsteady: float = 1.0
+    slow: float = 0.0
+    pick_ups: float = 0.0
+    chordal: float = 0.0
+    styles: tuple[float, ...] = USUAL_STYLES
+
+
+MENUS = {
+    "usual": Menu(
+        kinds={
+            "groove+band": 0.22, "groove": 0.11, "pattern+band": 0.22, "pattern": 0.08, "band": 0.27, "pulseless": 0.10,
+        },
+        meters_played={"4/4": 0.62, "3/4": 0.17, "5/4": 0.14, "7/8": 0.07},
+        meters_made={"4/4": 0.41, "3/4": 0.17, "5/4": 0.12, "6/8": 0.21, "7/8": 0.09},
+    ),
+    "rare": Menu(
+        kinds={
+            "groove+band": 0.19, "groove": 0.12, "pattern+band": 0.19, "pattern": 0.10, "band": 0.34, "pulseless": 0.06,
+        },
+        meters_played={"4/4": 0.45, "3/4": 0.19, "5/4": 0.24, "7/8": 0.12},
+        meters_made={"4/4": 0.34, "3/4": 0.22, "5/4": 0.12, "6/8": 0.25, "7/8": 0.07},
+        spread_of_bpm=0.34,
+        unsteady=1.3,
+        slow=0.45,
+        pick_ups=0.35,
+        chordal=0.6,
+        styles=(0.34, 0.12, 0.22, 0.04, 0.04, 0.12, 0.04, 0.04, 0.02, 0.02),
+    ),
 }  # fmt: skip
 
 
@@ -78,10 +127,10 @@ class Clip:
 class Grid:
     """When the ticks of a clip fall: tempo, its changes, the start, swing and looseness."""
 
-    def __init__(self, meter: str, tempo_bpm: float, rng: np.random.Generator) -> None:
+    def __init__(self, meter: str, tempo_bpm: float, rng: np.random.Generator, unsteady: float = 1.0) -> None:
         self.rng, self.length = rng, BEATS_PER_BAR[meter]
         interval_s = np.full(int(CLIP_S * tempo_bpm / 60 * 1.6) + 24, 60 / tempo_bpm)
-        feel, index = rng.random(), np.arange(len(interval_s))
+        feel, index = rng.random() / unsteady, np.arange(len(interval_s))
         if feel < 0.12:
             interval_s *= np.linspace(1, rng.uniform(0.75, 1.33), len(interval_s))
         elif feel < 0.30:
@@ -110,6 +159,10 @@ class Grid:
         part = np.where(third, part, np.where(part < 0.5, early, late))
         return np.interp(whole + part * self.swung_part, np.arange(len(self.beat_s)), self.beat_s)
 
+    def begin_at(self, tick: int, start_s: float) -> None:
+        """Move the whole so that this tick falls at `start_s`."""
+        self.beat_s = self.beat_s + start_s - self.at(np.array([float(tick)]))[0]
+
     def loosen(self, time_s: np.ndarray) -> np.ndarray:
         return time_s + self.rng.normal(0, self.loose_s, len(time_s))
 
@@ -121,12 +174,13 @@ def main() -> None:
     parser.add_argument("material", type=Path)
     parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
+    parser.add_argument("--menu", choices=MENUS, default="usual", help="rare: more of what is seldom and hard.")
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
     bank = load_sounds(options.sounds, options.sounds / "notes.npz")
     grooves = load_grooves(options.groove)
     for index in range(options.first, options.first + options.clips):
-        clip = make_clip(bank, grooves, np.random.default_rng([2, index]))
+        clip = make_clip(bank, grooves, np.random.default_rng([2, index]), MENUS[options.menu])
         drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
         of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
         np.savez(options.material / f"{index:05d}.npz", drums=drums, band=band, **of_pulse)
@@ -153,13 +207,13 @@ def load_grooves(folder: Path) -> list[Groove]:
     return grooves
 
 
-def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator) -> Clip:
-    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator, menu: Menu = MENUS["usual"]) -> Clip:
+    kind = str(rng.choice(list(menu.kinds), p=list(menu.kinds.values())))
     if kind == "pulseless":
         drums, band = make_pulseless(bank, rng)
         return Clip(_finish(drums, rng), _finish(band, rng), np.zeros(0), np.zeros(0, int), "")
     groove = grooves[rng.integers(len(grooves))]
-    chances = METERS_PLAYED if kind.startswith("groove") else METERS_MADE
+    chances = menu.meters_played if kind.startswith("groove") else menu.meters_made
     meter = str(rng.choice(list(chances), p=list(chances.values())))
     if kind.startswith("groove"):
         meter = meter if groove.beats_per_bar == 4 else f"{groove.beats_per_bar}/4"
@@ -167,19 +221,28 @@ def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator) 
         if meter == "7/8":
             meter, tempo_bpm = (meter, 2 * tempo_bpm) if tempo_bpm < 135 else ("4/4", tempo_bpm)
     else:
-        usual = USUAL_BPM[meter] * np.exp(rng.normal(0, SPREAD_OF_BPM))
+        usual = USUAL_BPM[meter] * np.exp(rng.normal(0, menu.spread_of_bpm))
+        if menu.slow and meter == "4/4" and rng.random() < menu.slow:
+            usual = rng.uniform(*SLOW_BPM)
         tempo_bpm = float(np.clip(usual, 42, 270))
-    grid = Grid(meter, tempo_bpm, rng)
+    grid = Grid(meter, tempo_bpm, rng, menu.unsteady)
     form = draw_form(meter, grid.bars, rng)
+    upbeat, chordal = 0, bool(menu.chordal) and rng.random() < menu.chordal
+    if menu.pick_ups and rng.random() < menu.pick_ups:
+        upbeat = int(rng.choice([form.part_ticks, form.part_ticks, TICKS, 2 * TICKS]))
+        grid.begin_at(form.bar_ticks - upbeat, rng.uniform(0.05, 2))
     drums, band = np.zeros((MEL_BANDS, FRAMES), np.float32), np.zeros((MEL_BANDS, FRAMES), np.float32)
     if kind.startswith("groove"):
-        render_drums(drums, *play_groove(grid, form, groove, rng), bank, rng)
+        time_s, piece, velocity = play_groove(grid, form, groove, rng)
+        plays = time_s >= (grid.beat_s[form.bar_ticks // TICKS] - 0.05 if upbeat else -np.inf)
+        render_drums(drums, time_s[plays], piece[plays], velocity[plays], bank, rng)
     elif kind != "band":
-        events = make_drums(form, rng).events
+        events = _after(make_drums(form, rng, menu.styles).events, form.bar_ticks if upbeat else 0)
         render_drums(drums, grid.loosen(grid.at(events[:, 0])), events[:, 1], events[:, 2], bank, rng)
     if kind.endswith("band"):
-        for part in make_band(form, rng, alone=kind == "band"):
-            render_part(band, part, grid, bank, rng)
+        for part in make_band(form, rng, alone=kind == "band", chordal=chordal):
+            first_tick = form.bar_ticks - (upbeat if part.is_tune else 0) if upbeat else 0
+            render_part(band, replace(part, events=_after(part.events, first_tick)), grid, bank, rng)
         if rng.random() < 0.15:
             add_voice(band, bank, 10 ** rng.uniform(-1.5, 0.3), rng)
     level = (drums + band).sum(axis=0)
@@ -189,6 +252,10 @@ def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator) 
     heard = (grid.beat_s >= max(-0.02, sounding[0] - 0.1)) & (grid.beat_s < min(CLIP_S, sounding[-1] + 0.1))
     position = np.flatnonzero(heard) % grid.length + 1
     return Clip(_finish(drums, rng), _finish(band, rng), grid.beat_s[heard], position, meter)
+
+
+def _after(events: np.ndarray, first_tick: int) -> np.ndarray:
+    return events[events[:, 0] >= first_tick]
 
 
 def play_groove(

@@ -2,6 +2,7 @@
 
     python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 4000
     python -m tasks.models.training.train_pulse pulse.onnx MATERIAL --steps 5000
+    python -m tasks.models.training.train_pulse wider.onnx MATERIAL --start pulse.onnx --channels 48
 
 MATERIAL, one folder or more, holds one .npz a clip: `drums` and `band` (bands, frames) in bytes, `beats` in seconds,
 `pos` in the bar, `meter`. Every eighth clip is held out. The network follows Davies & Böck, "Temporal convolutional
@@ -29,6 +30,7 @@ from tasks.music.signals import HOP_S, MEL_BANDS
 
 CROP_FRAMES = 1_600
 HELD_OUT_EVERY = 8
+HEARD_OF_THEM = 160
 BATCH = 8
 METER_WEIGHTS = (1.0, 0.8, 1.1, 1.3, 1.1, 1.6)  # rare meters count more
 DOWNBEAT_LOSS = 1.5
@@ -56,7 +58,7 @@ class Block(nn.Module):
 class PulseNetwork(nn.Module):
     """From (clips, MEL_BANDS, frames) to logits (clips, 2 + meters + tempi, frames / 2): beat and downbeat first."""
 
-    def __init__(self, filters: int = 10, channels: int = 32, layers: int = 8) -> None:
+    def __init__(self, filters: int = 10, channels: int = 48, layers: int = 8) -> None:
         super().__init__()
         self.front = nn.Conv2d(2, filters, 5, stride=2, padding=2)
         self.pool = nn.MaxPool2d((2, 1))
@@ -84,19 +86,21 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("material", type=Path, nargs="+")
     parser.add_argument("--start", type=Path, help="A network written before, to go on from.")
+    parser.add_argument("--channels", type=int, default=48)
     parser.add_argument("--steps", type=int, default=5_000)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=float, nargs=2, default=(0.1, 0.1), help="Of the losses of meter and tempo.")
     options = parser.parse_args()
     paths = [path for folder in options.material for path in sorted(folder.glob("*.npz"))]
-    kept = [load_clip(path) for path in paths[::HELD_OUT_EVERY]]
+    held_out = paths[::HELD_OUT_EVERY]
+    kept = [load_clip(path) for path in held_out[:: max(1, len(held_out) // HEARD_OF_THEM)]]
     clips = [load_clip(path) for index, path in enumerate(paths) if index % HELD_OUT_EVERY]
 
     torch.set_num_threads(1)  # sums in one order: the same material gives the same weights
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    network = PulseNetwork()
+    network = PulseNetwork(channels=options.channels)
     if options.start:
         load_weights(network, options.start)
     averaged = copy.deepcopy(network)
@@ -118,7 +122,7 @@ def main() -> None:
         if step % REPORT_EVERY == 0 or step == options.steps:
             averaged.eval()
             with torch.no_grad():
-                losses = [[float(x) for x in measure_losses(averaged, [crop(clip, None)])] for clip in kept[:160]]
+                losses = [[float(x) for x in measure_losses(averaged, [crop(clip, None)])] for clip in kept]
             print(step, f"{time.monotonic() - began:.0f} s", np.mean(losses, axis=0).round(4).tolist(), flush=True)
             export(averaged, options.out)
 
@@ -130,18 +134,39 @@ def _average(averaged: nn.Module, network: nn.Module, share: float) -> None:
 
 
 def load_weights(network: PulseNetwork, path: Path) -> None:
-    """Take over the weights of an exported network, whose first normalisation is part of the convolution before it."""
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    """Take over the weights of an exported network, whose first normalisation is part of the convolution before it.
+
+    The network may have more channels than the stored one: the new ones hear the old ones, which do not hear them yet,
+    so that it begins by saying what the stored one says.
+
+    Reference: Chen, Goodfellow & Shlens, "Net2Net: accelerating learning via knowledge transfer", ICLR 2016.
+    """
+    graph = onnx.load(path).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     state = network.state_dict()
-    shape = tuple(state["mid.weight"].shape)
-    folded = next(name for name, value in stored.items() if name not in state and value.shape == shape)
-    bias = next(node.input[2] for node in onnx.load(path).graph.node if folded in node.input)
+    of_mid = state["mid.weight"].shape[1:]
+    folded = next(name for name, value in stored.items() if name not in state and value.shape[1:] == of_mid)
+    bias = next(node.input[2] for node in graph.node if folded in node.input)
     stored |= {"mid.weight": stored[folded], "norm.bias": stored[bias], "norm.weight": np.ones_like(stored[bias])}
     stored["norm.running_mean"] = np.zeros_like(stored[bias])
     stored["norm.running_var"] = np.full_like(stored[bias], 1.0 - network.norm.eps)
+    state["norm.running_var"].fill_(1.0 - network.norm.eps)
     for name, value in state.items():
         if value.is_floating_point():
-            value.copy_(torch.from_numpy(np.array(stored[name])))
+            _take_over(name, value, torch.from_numpy(np.array(stored[name])))
+
+
+def _take_over(name: str, value: torch.Tensor, stored: torch.Tensor) -> None:
+    """Write stored weights into those of a network that may be wider, and silence its new channels for the old ones."""
+    old = [torch.arange(size) for size in stored.shape]
+    in_halves = name.startswith("blocks") and "convs" not in name and not name.endswith("mix.bias")
+    if in_halves:  # along the channels that two convolutions give together
+        axis = 1 if "mix" in name else 0
+        half, of_both = stored.shape[axis] // 2, value.shape[axis] // 2
+        old[axis] = torch.cat([torch.arange(half), of_both + torch.arange(half)])
+    if value.dim() > 1:
+        value[old[0]] = 0.0
+    value[torch.meshgrid(*old, indexing="ij")] = stored
 
 
 def export(network: PulseNetwork, path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.models.training.kits import PIECES
-from tasks.models.training.pulse_parts import TICKS, draw_form, make_band, make_drums
+from tasks.models.training.pulse_parts import STYLES, TICKS, Harmony, draw_form, make_band, make_drums
 from tasks.music.meter import BEATS_PER_BAR
 
 BARS = 12
@@ -47,3 +47,24 @@ def test_a_bar_of_six_eight_is_divided_in_threes():
     ticks = np.concatenate([part.events[:, 0] for _ in range(20) for part in make_band(form, rng, alone=True)])
     assert np.mean(ticks % 4 == 0) > 0.8
     assert np.mean(ticks % 6 == 0) < np.mean(ticks % 4 == 0)
+
+
+def test_a_chordal_tune_has_notes_of_the_chord_on_its_beats(meter):
+    for seed in range(4):
+        form = draw_form(meter, BARS, np.random.default_rng(seed))
+        band = make_band(form, np.random.default_rng(seed), alone=True, chordal=True)
+        harmony = Harmony(form, np.random.default_rng(seed))  # the first that a band draws
+        for tune in (part.events for part in band if part.is_tune):
+            on_beat = tune[tune[:, 0] % TICKS == 0]
+            roots = harmony.degree_at(on_beat[:, 0])
+            chords = np.array([harmony.note_of(roots + third, 0) % 12 for third in (0, 2, 4)])
+            assert (chords == on_beat[:, 1] % 12).any(axis=0).mean() > 0.85  # some lie outside the tune's range
+
+
+def test_styles_choose_the_drum_patterns():
+    form = draw_form("4/4", BARS, np.random.default_rng(0))
+    four_on_the_floor = tuple(float(style == "four") for style in STYLES)
+    for seed in range(4):
+        events = make_drums(form, np.random.default_rng(seed), four_on_the_floor).events
+        kicks = events[np.isin(events[:, 1], [PIECES.index("kick"), PIECES.index("tom_low")]), 0]
+        assert len(np.unique(kicks % form.bar_ticks)) >= 4

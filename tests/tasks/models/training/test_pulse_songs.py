@@ -4,7 +4,17 @@ import pytest
 from tasks.models.training.kits import PIECES
 from tasks.models.training.pulse_mix import mix
 from tasks.models.training.pulse_parts import TICKS, draw_form
-from tasks.models.training.pulse_songs import CLIP_S, FRAMES, Grid, Groove, make_clip, make_pulseless, play_groove
+from tasks.models.training.pulse_songs import (
+    CLIP_S,
+    FRAMES,
+    MENUS,
+    Grid,
+    Groove,
+    Menu,
+    make_clip,
+    make_pulseless,
+    play_groove,
+)
 from tasks.models.training.pulse_sounds import NOTE_FRAMES, NOTES, PROGRAMS, SoundBank, to_log_mel, to_summable
 from tasks.music.signals import MEL_BANDS, Signal, compute_log_mel
 
@@ -49,9 +59,10 @@ def test_a_groove_is_cut_to_another_meter(groove, meter, beats):
     assert np.isin(np.arange(0, 4) * beats * 0.5, kicks).all()
 
 
+@pytest.mark.parametrize("menu", MENUS.values(), ids=MENUS.keys())
 @pytest.mark.parametrize("seed", range(12))
-def test_a_clip_has_beats_only_where_it_sounds(bank, groove, seed):
-    clip = make_clip(bank, [groove], np.random.default_rng(seed))
+def test_a_clip_has_beats_only_where_it_sounds(bank, groove, seed, menu):
+    clip = make_clip(bank, [groove], np.random.default_rng(seed), menu)
     assert clip.drums.shape == clip.band.shape == (MEL_BANDS, FRAMES)
     assert (clip.meter == "") == (len(clip.beat_s) == 0)
     level = (clip.drums + clip.band).sum(axis=0)
@@ -59,6 +70,30 @@ def test_a_clip_has_beats_only_where_it_sounds(bank, groove, seed):
         assert level[max(0, round(100 * beat_s) - 30) : round(100 * beat_s) + 30].any()
     assert (np.diff(clip.beat_s) > 0).all()
     assert (clip.beat_s < CLIP_S).all()
+
+
+@pytest.mark.parametrize("menu", MENUS.values(), ids=MENUS.keys())
+def test_the_shares_of_a_menu_are_whole(menu):
+    for shares in (menu.kinds.values(), menu.meters_played.values(), menu.meters_made.values(), menu.styles):
+        assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_slow_songs_are_slow(bank, groove, seed):
+    menu = Menu(kinds={"pattern+band": 1.0}, meters_played={}, meters_made={"4/4": 1.0}, unsteady=1e-9, slow=1.0)
+    clip = make_clip(bank, [groove], np.random.default_rng(seed), menu)
+    assert 54 <= 60 / np.median(np.diff(clip.beat_s)) <= 96
+
+
+def test_a_pick_up_is_played_by_the_tune_alone_before_the_first_downbeat(bank, groove):
+    menu = Menu(kinds={"pattern+band": 1.0}, meters_played={}, meters_made={"3/4": 1.0}, unsteady=1e-9, pick_ups=1.0)
+    before = 0.0
+    for seed in range(8):
+        clip = make_clip(bank, [groove], np.random.default_rng(seed), menu)
+        downbeat = round(100 * clip.beat_s[clip.position == 1][0])
+        assert not clip.drums[:, : downbeat - 12].any()
+        before += clip.band[:, : downbeat - 12].sum()
+    assert before > 0
 
 
 def test_the_same_number_gives_the_same_clip(bank, groove):
