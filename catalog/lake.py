@@ -7,6 +7,7 @@ A lake is a folder:
     stems/           FLAC files, by track
     index/           FAISS indexes
     postings/        inverted indexes of the acoustic fingerprints
+    .progress/       how far the runs are that are at work
     models/          checkpoints that a user adds
 
 Readers attach the catalogue read-only and see whole snapshots. Writers take a lock for the length of one transaction,
@@ -34,6 +35,7 @@ import pyarrow as pa
 
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
 from catalog.fingerprint_index import open_stores
+from catalog.lost_runs import close_lost_runs
 from catalog.orphans import remove_orphans
 from catalog.soundness import check_tables
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
@@ -224,18 +226,20 @@ class Lake:
             yield
 
     def repair(self) -> dict[str, int]:
-        """Remove what killed writers left behind, and bring the record of files in line with the lake.
+        """Remove what killed writers left, close their runs, and bring the record of files in line with the lake.
 
         Returns:
-            How many files were removed, by kind.
+            How many files were removed, by kind, and how many runs were closed.
 
         Raises:
             LakeInUse: An ingest or a nightly run is at work: its files have no rows yet.
         """
-        with self.alone("repair"), _locked(self.folder):
-            removed = remove_orphans(self.folder, self.connection)
-            self._record_files()
-            return removed
+        with self.alone("repair"):
+            closed = close_lost_runs(self)
+            with _locked(self.folder):
+                removed = remove_orphans(self.folder, self.connection)
+                self._record_files()
+            return removed | {"lost runs": len(closed)}
 
     def compact(self, retention: timedelta = SNAPSHOT_RETENTION) -> dict[str, int]:
         """Merge small files, drop deleted rows, forget snapshots older than the retention and their files.

@@ -5,6 +5,7 @@ The address is one that Apprise knows, such as jsons://host/path (a webhook) or 
 """
 
 import logging
+from collections.abc import Sequence
 
 from prefect.blocks.notifications import NotificationError
 from prefect.exceptions import MissingContextError
@@ -12,23 +13,22 @@ from prefect.logging import get_run_logger
 
 from catalog.lake import Lake
 from flows.settings import Settings
-from tasks.commit import Run
 
 
 class AlertNotSent(RuntimeError):
     """The address for alarms does not take them."""
 
 
-def send_alerts(lake: Lake, run: Run, settings: Settings) -> list[str]:
-    """Tell of a run's open alarms; after a nightly run, of all that are open.
+def send_alerts(lake: Lake, settings: Settings, run_ids: Sequence[str] | None = None) -> list[str]:
+    """Tell of the alarms that are open: of these runs, or of all.
 
     Returns:
         The alarms, in a sentence each.
     """
-    scope = "" if run.flow == "nightly" else "AND run_id = $run_id"
     alarms = lake.query(
-        f"SELECT severity, message FROM alarms WHERE is_open {scope} ORDER BY severity, raised_at",
-        {"run_id": run.run_id} if scope else None,
+        "SELECT severity, message FROM alarms WHERE is_open"
+        " AND ($run_ids IS NULL OR list_contains($run_ids, run_id::VARCHAR)) ORDER BY severity, raised_at",
+        {"run_ids": run_ids},
     ).to_pylist()
     logger = _find_logger()
     for alarm in alarms:

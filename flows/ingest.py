@@ -8,6 +8,7 @@ from prefect.utilities.annotations import quote
 
 from catalog.lake import Lake
 from flows.cluster import open_cluster
+from flows.crash import tell_crash
 from flows.progress import show_progress
 from flows.record import record_run
 from flows.report import name_ingest, tag_run
@@ -21,7 +22,12 @@ from tasks.track import check_models
 SHARDS_AT_ONCE = 2  # while one shard ends, the workers have the next one's tracks
 
 
-@flow(name="ingest", flow_run_name=name_ingest, task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE))
+@flow(
+    name="ingest",
+    flow_run_name=name_ingest,
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),
+    on_crashed=[tell_crash],
+)
 def ingest(
     sources: list[str],
     corpus: str | None = None,
@@ -83,7 +89,7 @@ def ingest(
             work = ShardWork(
                 **place, params=params, run_id=run.run_id, owner=owner, claims=claims, tally=run.tally, stop=stop
             )
-            with open_cluster(settings) as address, show_progress(plan, show_bar) as on_result:
+            with open_cluster(settings) as address, show_progress(plan, run.progress, show_bar) as on_result:
                 shards = [
                     ingest_shard.submit(name, quote(jobs), address, quote(work), quote(on_result))
                     for name, jobs in cut_shards(plan.jobs, settings.shard_files)

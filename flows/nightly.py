@@ -5,13 +5,14 @@ from prefect import flow
 from catalog.index import IndexParams
 from catalog.lake import Lake
 from catalog.neighbours import NeighbourParams
+from flows.crash import tell_crash
 from flows.record import record_run
 from flows.report import name_dated
 from flows.settings import Settings
 from tasks.nightly import build_indexes, compact_lake, find_duplicates, group_tracks
 
 
-@flow(name="nightly", flow_run_name=name_dated)
+@flow(name="nightly", flow_run_name=name_dated, on_crashed=[tell_crash])
 def nightly(lake: str | None = None, min_similarity: float | None = None, neighbours: int | None = None) -> dict:
     """Group duplicates, rebuild the indexes and the similarity table, tidy the lake, and publish the dashboard.
 

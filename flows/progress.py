@@ -1,12 +1,14 @@
-"""What a person sees while tracks are analysed: a bar on the terminal, and a progress artifact in Prefect."""
+"""What people see while tracks are analysed: on the dashboard, as a bar on the terminal, and in Prefect."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from catalog.progress import Teller
 from tasks.plan import Plan
 from tasks.track import TrackResult
 
@@ -14,10 +16,10 @@ TELL_EVERY_S = 5.0
 
 
 @contextmanager
-def show_progress(plan: Plan, show_bar: bool) -> Iterator[Callable[[TrackResult], None]]:
+def show_progress(plan: Plan, teller: Teller, show_bar: bool) -> Iterator[Callable[[TrackResult], None]]:
     """Give a function to call with each result; it may be called from any thread."""
     with ExitStack() as stack:
-        listeners = [_report_progress(len(plan.jobs))]
+        listeners = [partial(_count, teller), _report_progress(len(plan.jobs))]
         if show_bar:
             listeners.append(stack.enter_context(_draw_bar(len(plan.jobs))))
 
@@ -26,6 +28,11 @@ def show_progress(plan: Plan, show_bar: bool) -> Iterator[Callable[[TrackResult]
                 listener(result)
 
         yield on_result
+
+
+def _count(teller: Teller, result: TrackResult) -> None:
+    """Tell the dashboard."""
+    teller.count(analysed=int(result.analysis is not None), given_up=int(result.analysis is None))
 
 
 def _report_progress(tracks: int) -> Callable[[TrackResult], None]:

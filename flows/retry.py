@@ -2,11 +2,12 @@
 
 from prefect import flow
 
+from flows.crash import tell_crash
 from flows.ingest import ingest
 from flows.settings import StemChoice
 
 
-@flow(name="retry", flow_run_name="retry {reason}")
+@flow(name="retry", flow_run_name="retry {reason}", on_crashed=[tell_crash])
 def retry(
     reason: str = "all",
     sources: list[str] | None = None,

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
@@ -20,7 +22,8 @@ from catalog.lake import Lake
 from flows.settings import Settings
 
 POOL = "midime"
-DEPLOYMENTS = Path(__file__).parents[1] / "prefect.yaml"
+ROOT = Path(__file__).parents[1]
+DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "automations.yaml"
 HOST = "127.0.0.1"
 PATIENCE_S, STEP_S = 180.0, 0.5
 GRACE_S = 30.0
@@ -83,6 +86,7 @@ def run_services(settings: Settings, prefect_port: int, dashboard_port: int) -> 
         services.processes["server"] = stack.enter_context(_started(server, environment, logs / "server.log"))
         _wait_for(services)
         _make_pool(environment["PREFECT_API_URL"])
+        _set_automations(environment["PREFECT_API_URL"])
         _run(["deploy", "--all", "--prefect-file", str(DEPLOYMENTS)], environment)
         worker = ["worker", "start", "--pool", POOL]
         services.processes["worker"] = stack.enter_context(_started(worker, environment, logs / "worker.log"))
@@ -95,6 +99,16 @@ def _make_pool(api_url: str) -> None:
     pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template, concurrency_limit=1)
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         client.create_work_pool(pool, overwrite=True)
+
+
+def _set_automations(api_url: str) -> None:
+    """Make Prefect's automations, or bring them up to date."""
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        for declared in yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))["automations"]:
+            automation = AutomationCore.model_validate(declared)
+            for known in client.read_automations_by_name(automation.name):
+                client.delete_automation(known.id)
+            client.create_automation(automation)
 
 
 @contextmanager

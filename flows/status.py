@@ -1,9 +1,12 @@
 """How things stand, for `midime status`: each line is looked up, none is assumed."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from catalog.errors import CatalogError
 from catalog.lake import connect, newest_snapshot, read_arrow
+from catalog.lost_runs import describe_loss, find_lost_runs
+from catalog.progress import read_progress
 from flows.settings import Settings
 
 
@@ -21,23 +24,31 @@ def _read_lake(settings: Settings) -> dict:
         connection = connect(settings.lake, settings.catalog)
     except CatalogError as error:
         return {"lake": str(error), "alarms": [], "index": "none", "runs": []}
+    before = read_progress(settings.lake)
     with connection:
         (total,) = read_arrow(connection, "FROM lake_totals").to_pylist()
         indexes = read_arrow(connection, "FROM index_health ORDER BY instrument_type").to_pylist()
         runs = read_arrow(
             connection,
-            "SELECT flow, array_to_string(corpora, ', ') AS corpora, state,"
+            "SELECT run_id, flow, array_to_string(corpora, ', ') AS corpora, state,"
             " strftime(started_at, '%Y-%m-%d %H:%M UTC') AS started_at, round(wall_s) AS seconds,"
             " files_seen, files_new, files_rejected, files_failed FROM run_history ORDER BY started_at DESC LIMIT 5",
         )
         alarms = read_arrow(connection, "SELECT message FROM alarms WHERE is_open ORDER BY severity, raised_at DESC")
+        lost = {run["run_id"]: run for run in find_lost_runs(connection, before | read_progress(settings.lake))}
         return {
             "lake": f"{settings.lake}: {total['tracks']} tracks, {total['audio_h']:.2f} h, "
             f"{total['patterns']} patterns, snapshot {newest_snapshot(connection)}",
-            "alarms": alarms["message"].to_pylist(),
+            "alarms": [describe_loss(run["flow"], run["corpora"]) for run in lost.values()]
+            + alarms["message"].to_pylist(),
             "index": "; ".join(map(_describe_index, indexes)) or "none yet: there are no patterns",
-            "runs": runs.to_pylist(),
+            "runs": [_name_state(run, lost) for run in runs.to_pylist()],
         }
+
+
+def _name_state(run: dict, lost: Collection[str]) -> dict:
+    run_id = run.pop("run_id")
+    return run | ({"state": "lost"} if run_id in lost else {})
 
 
 def _describe_index(index: dict) -> str:

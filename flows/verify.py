@@ -3,6 +3,7 @@
 from prefect import flow
 
 from catalog.lake import Lake
+from flows.crash import tell_crash
 from flows.record import record_run
 from flows.report import name_dated
 from flows.settings import Settings
@@ -12,7 +13,7 @@ class DamagedLake(Exception):
     """Files or references of the lake are not as they were committed."""
 
 
-@flow(name="verify", flow_run_name=name_dated)
+@flow(name="verify", flow_run_name=name_dated, on_crashed=[tell_crash])
 def verify(lake: str | None = None, repair: bool = False) -> dict:
     """Check the lake as `midime verify` does.
 

@@ -108,7 +108,7 @@ function showTotals({freshness, duplicates, storage}) {
 }
 
 function showRuns({runs}) {
-  const kinds = {completed: "good", failed: "bad", running: "now"};
+  const kinds = {completed: "good", failed: "bad", lost: "bad", running: "now"};
   const part = (name) => ({name, kind: "n", show: (run) => (run.flow === "ingest" ? format.count(run[`files_${name}`]) : "")});
   const columns = [
     {name: "started (UTC)", kind: "t", show: (run) => format.time(run.started_at)},
@@ -179,7 +179,7 @@ function showLake({freshness, duplicates}) {
     {name: "excerpts", kind: "n", show: (row) => format.count(copies.get(row.corpus)?.tracks_excerpt)},
     {name: "last new track", kind: "t", show: (row) => format.ago(row.last_new_at, page.made_at)},
     {name: "last looked at", kind: "t", show: (row) => format.ago(row.last_looked_at, page.made_at)},
-    {name: "last run", kind: "t", show: (row) => tag({completed: "good", failed: "bad"}[row.last_state] ?? "now", row.last_state ?? "unknown")},
+    {name: "last run", kind: "t", show: (row) => tag({completed: "good", failed: "bad", lost: "bad"}[row.last_state] ?? "now", row.last_state ?? "unknown")},
   ], freshness, "None yet: midime ingest brings one in."));
   fill("t-index", table("Search indexes", state.corpus ? "of all corpora" : "", [
     {name: "instrument", show: (row) => row.instrument_type},
@@ -261,7 +261,7 @@ function setTheme(theme) {
 /** Ask the server for the panels until the page is closed; a file has nobody to ask. */
 async function keepFresh() {
   try {
-    const answer = await fetch("panels.json", {headers: {"If-None-Match": `"${page.snapshot}-${page.made_at}"`}, cache: "no-store"});
+    const answer = await fetch("panels.json", {headers: {"If-None-Match": `"${page.mark}"`}, cache: "no-store"});
     if (answer.status === 200) { page = read(await answer.json()); show(); }
   } catch { showStatus(chosen()); /* the server is away: the page says so when that lasts, and asks again */ }
   setTimeout(keepFresh, 1000 * (page.running.length ? LIVE_S : IDLE_S));

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from catalog.dashboard.panels import read_panels
+from catalog.dashboard.live import read_live
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "tables.js", "charts.js", "page.js")
@@ -50,7 +50,7 @@ def publish_page(connection: duckdb.DuckDBPyConnection, lake: Path) -> Path:
     """Write the page into the lake's folder, in place of the one before; where it lies."""
     path = lake / FILE_NAME
     draft = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    draft.write_text(build_page(read_panels(connection), name_lake(lake)), encoding="utf-8", errors="replace")
+    draft.write_text(build_page(read_live(connection, lake), name_lake(lake)), encoding="utf-8", errors="replace")
     draft.replace(path)
     return path
 

@@ -8,9 +8,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from catalog.dashboard.live import add_progress
 from catalog.dashboard.page import build_page, encode_panels, name_lake
 from catalog.dashboard.panels import read_panels
 from catalog.lake import connect, newest_snapshot
+from catalog.progress import read_progress
 
 HOST = "127.0.0.1"
 KEPT_S = 60
@@ -35,12 +37,17 @@ def serve_page(lake: Path, catalog: str | None = None, port: int = 0, host: str 
         made: dict = {}
 
         def panels() -> dict:
-            """The panels of the newest snapshot, never older than a minute: some alarms come with time alone."""
+            """The panels of the newest snapshot, never older than a minute (some alarms come with time alone), with the
+            progress of this moment."""
             with lock:
+                before = read_progress(lake)
                 old = time.time() - made["made_at"] / 1000 > KEPT_S if made else True
                 if old or made["snapshot"] != newest_snapshot(connection):
                     made.update(read_panels(connection))
-                return made | {"name": name_lake(lake)}
+                alive = before | read_progress(lake)
+                done = sum(progress.analysed + progress.given_up for progress in alive.values())
+                mark = f"{made['snapshot']}-{made['made_at']}-{len(alive)}-{done}"
+                return add_progress(made, alive) | {"name": name_lake(lake), "mark": mark}
 
         class Handler(_Handler):
             read = staticmethod(panels)
@@ -61,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         panels = self.read()
-        mark = f'"{panels["snapshot"]}-{panels["made_at"]}"'
+        mark = f'"{panels["mark"]}"'
         if self.path == "/":
             self._answer(build_page(panels, panels["name"]), "text/html", mark)
         elif self.path == "/panels.json" and self.headers.get("If-None-Match") == mark:

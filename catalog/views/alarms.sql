@@ -12,19 +12,20 @@ newest_nightly AS (
 ),
 of_runs AS (
     SELECT
-        'failed run' AS kind,
+        state || ' run' AS kind,
         'alarm' AS severity,
         run_id,
         unnest(CASE WHEN len(corpora) = 0 THEN [NULL] ELSE corpora END) AS corpus,
         ended_at AS raised_at,
         printf(
-            'The %s run%s failed: %s',
+            'The %s run%s %s: %s',
             flow,
             CASE WHEN len(corpora) = 0 THEN '' ELSE ' of ' || array_to_string(corpora, ', ') END,
+            CASE state WHEN 'failed' THEN 'failed' ELSE 'was lost' END,
             coalesce(message, 'no reason was recorded.')
         ) AS message
     FROM run_history
-    WHERE state = 'failed'
+    WHERE state IN ('failed', 'lost')
     UNION ALL
     SELECT
         'counts',
@@ -96,7 +97,7 @@ of_the_lake AS (
         NULL AS corpus,
         last_commit_at AS raised_at,
         printf(
-            'An ingest that started at %s has committed nothing for %.0f hours: it was killed, or it hangs.',
+            'An ingest that started at %s has committed nothing for %.0f hours: it hangs, or it was killed.',
             strftime(started_at, '%Y-%m-%d %H:%M UTC'),
             epoch(now() - last_commit_at) / 3600
         ) AS message

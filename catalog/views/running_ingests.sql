@@ -1,5 +1,5 @@
--- What is being ingested now, how much is left, and until when? (One row is an ingest that has not ended. One that was
--- killed stays here until a later ingest of one of its corpora has ended.)
+-- What is being ingested now, how much is committed and left, and until when? (One row is an ingest that has not ended. One
+-- that was killed stays here until the next run, or midime verify --repair, closes it as lost.)
 CREATE OR REPLACE VIEW running_ingests AS
 WITH analysed AS (
     SELECT run_id, count(DISTINCT track_id) AS tracks, max(upload_date) AS last_at
@@ -13,14 +13,6 @@ given_up AS (
     WHERE stage <> 'plan'
     GROUP BY run_id
 ),
-followed AS (
-    SELECT mine.run_id
-    FROM run_corpora AS mine
-    JOIN run_corpora AS theirs ON theirs.corpus = mine.corpus
-    JOIN runs ON runs.run_id = mine.run_id
-    JOIN runs AS later ON later.run_id = theirs.run_id
-    WHERE later.flow = 'ingest' AND later.started_at > runs.started_at AND later.ended_at IS NOT NULL
-),
 progress AS (
     SELECT
         runs.run_id,
@@ -32,7 +24,7 @@ progress AS (
     FROM runs
     LEFT JOIN analysed USING (run_id)
     LEFT JOIN given_up USING (run_id)
-    WHERE runs.flow = 'ingest' AND runs.state = 'running' AND runs.run_id NOT IN (SELECT run_id FROM followed)
+    WHERE runs.flow = 'ingest' AND runs.state = 'running'
 )
 SELECT
     run_id,

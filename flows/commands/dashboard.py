@@ -24,15 +24,15 @@ def dashboard(
     ] = "127.0.0.1",
 ) -> None:
     """Show what happened: runs, speed, failures, drift and the index. Served until Ctrl-C, always fresh."""
+    from catalog.dashboard.live import read_live
     from catalog.dashboard.page import build_page, name_lake
-    from catalog.dashboard.panels import read_panels
     from catalog.dashboard.server import serve_page
 
     settings = read_settings(lake)
     if output:
         check_output(output)
         with open_reader(settings) as connection:
-            page = build_page(read_panels(connection), name_lake(settings.lake))
+            page = build_page(read_live(connection, settings.lake), name_lake(settings.lake))
         output.write_text(page, encoding="utf-8", errors="replace")
         out.print(str(output), highlight=False, markup=False, soft_wrap=True)
         if show:

@@ -73,8 +73,11 @@ def verify(
     if as_json:
         print_json({"removed": removed, "problems": problems})
     else:
+        closed = removed.pop("lost runs", 0)
         for kind, count in removed.items():
             notes.print(f"{count} {kind} removed that no snapshot refers to.")
+        if closed:
+            notes.print(f"{closed} {'run' if closed == 1 else 'runs'} closed as lost: the process was gone.")
         for problem in problems:
             notes.print(problem, style="red", markup=False)
         notes.print(f"{len(problems)} problems." if problems else "All files and references are sound.")

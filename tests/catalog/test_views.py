@@ -11,6 +11,7 @@ import pytest
 from catalog.alignment import CHROMAPRINT
 from catalog.index import find_index, is_fresh
 from catalog.lake import Lake
+from catalog.lost_runs import close_lost_runs
 from catalog.peak_keys import PEAKS
 from catalog.tables import BY_NAME, RUNS, make_id
 from catalog.views import load_questions, load_views
@@ -271,9 +272,7 @@ def test_a_run_that_nobody_ended_is_called_silent(lake):
         change.connection.execute("UPDATE runs SET state = 'running', ended_at = NULL")
     (row,) = ask(lake, "FROM alarms WHERE kind = 'silent run'")
     assert "has committed nothing for 9 hours" in row["message"]
-    write_nights(lake, [Night("live", MORNING - timedelta(hours=3), files=5, faulty=0.0)])
-    assert len(ask(lake, "FROM running_ingests")) == 1
-    write_nights(lake, [Night("loops", MORNING - timedelta(hours=2), files=5, faulty=0.0)])
+    close_lost_runs(lake)
     assert ask(lake, "FROM running_ingests") == ask(lake, "FROM alarms WHERE kind = 'silent run'") == []
 
 

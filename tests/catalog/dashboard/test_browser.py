@@ -18,6 +18,7 @@ from playwright.sync_api import sync_playwright
 from catalog.dashboard.page import build_page
 from catalog.dashboard.panels import read_panels
 from catalog.dashboard.server import serve_page
+from catalog.progress import tell_progress
 from catalog.tables import REJECTS
 from tests.nights import Night, write_nights
 
@@ -250,18 +251,24 @@ def test_an_alarm_leads_to_what_it_is_about(open_page, month_file):
         assert page.locator(target).count() == 1
 
 
-def test_a_served_page_follows_a_running_ingest(open_page, lake):
-    write_nights(lake, [Night("loops", datetime.now(UTC), files=10, faulty=0.0)])
+def test_a_served_page_follows_a_running_ingest_track_by_track(open_page, lake, monkeypatch):
+    monkeypatch.setattr("catalog.progress.STEP_S", 0.0)
+    (run_id,) = write_nights(lake, [Night("loops", datetime.now(UTC), files=10, faulty=0.0)])
     with lake.transaction("test") as change:
         change.connection.execute("UPDATE runs SET state = 'running', ended_at = NULL, tracks_planned = 40")
     with serve_page(lake.folder) as address:
-        page = open_page(address, clock=True)
-        assert "10 of 40 tracks" in page.locator("#running").text_content()
-        with lake.transaction("test") as change:
-            change.connection.execute("UPDATE runs SET tracks_planned = 50")
+        with tell_progress(lake.folder, run_id) as teller:
+            page = open_page(address, clock=True)
+            assert "10 of 40 tracks" in page.locator("#running").text_content()
+            teller.count(analysed=11)  # nothing is committed
+            with page.expect_response("**/panels.json"):
+                page.clock.fast_forward(6_000)
+            page.locator("#running", has_text="11 of 40 tracks").wait_for()
         with page.expect_response("**/panels.json"):
             page.clock.fast_forward(6_000)
-        page.locator("#running", has_text="10 of 50 tracks").wait_for()
+        page.locator("#status h1", has_text="1 thing is wrong").wait_for()
+        assert "The ingest run of loops was lost" in page.locator("#status .alarms").text_content()
+        assert page.locator("#running").is_hidden()
 
 
 @pytest.mark.end_to_end
