@@ -11,7 +11,6 @@ that header starts 1105 samples (25 ms) late, raw ADTS AAC at least 1024 samples
 Packets that do not decode are left out, not replaced by silence; a chained Ogg stream ends where its rate changes.
 """
 
-import os
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import av
 import numpy as np
@@ -42,6 +40,7 @@ from tasks.errors import (
 )
 from tasks.filetypes import AUDIO_EXTENSIONS, ByteStream, announces_audio, is_candidate, is_encrypted
 from tasks.music.signals import SAMPLE_RATE_HZ, Signal
+from tasks.unnamed import UnnamedFile
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -189,37 +188,39 @@ class FlacWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Not tempfile: its files are private (mode 0600), and stems are for every analyst.
-        self._temporary = Path(folder) / f".{uuid4().hex}.flac.part"
+        self._folder = Path(folder)
+        self._unnamed = UnnamedFile(folder)
         self._file = None
 
     def __enter__(self) -> Self:
-        self._file = _open_for_writing(self._temporary, "FLAC", channels=2)
+        with _write_errors(self._folder):
+            self._unnamed.__enter__()
+            self._file = _encode_into(self._unnamed, "FLAC", channels=2)
         return self
 
     def push(self, block: np.ndarray) -> None:
         """Take samples float32 (2, n)."""
-        with _write_errors(self._temporary):
+        with _write_errors(self._folder):
             self._file.write(_to_int16(block).T)
 
     def finish(self) -> str:
         """Write what is left; the SHA-256 of the file."""
-        with _write_errors(self._temporary):
+        with _write_errors(self._folder):
             self._file.close()
-            return hash_file(self._temporary)
+            return hash_file(self._unnamed.path)
 
     def commit(self, path: Path) -> None:
         """Give the finished file its name, replacing what was there; `path` lies in the folder."""
-        with _write_errors(path):
+        with _write_errors(self._folder):
             self._file.close()
-            os.replace(self._temporary, path)
+            self._unnamed.give_name(path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with suppress(OSError, RuntimeError):
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._unnamed.__exit__(kind, error, traceback)
 
 
 def round_to_16_bits(samples: np.ndarray) -> np.ndarray:
@@ -241,16 +242,11 @@ def write_audio(path: Path, signal: Signal, max_duration_s: float | None = None)
     rate_hz = signal.sample_rate_hz
     count = signal.samples.shape[1] if max_duration_s is None else int(max_duration_s * rate_hz)
     frames = _to_int16(signal.samples[:, :count]).T
-    temporary = path.with_name(f".{uuid4().hex}.part")
-    try:
-        with _write_errors(path):
-            file = _open_for_writing(temporary, formats[path.suffix.lower()], frames.shape[1], rate_hz)
-            with file:
-                for start in range(0, len(frames), rate_hz):  # libvorbis overflows the stack on long writes
-                    file.write(frames[start : start + rate_hz])
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _write_errors(path.parent), UnnamedFile(path.parent) as unnamed:
+        with _encode_into(unnamed, formats[path.suffix.lower()], frames.shape[1], rate_hz) as file:
+            for start in range(0, len(frames), rate_hz):  # libvorbis overflows the stack on long writes
+                file.write(frames[start : start + rate_hz])
+        unnamed.give_name(path)
 
 
 @dataclass(frozen=True)
@@ -517,23 +513,23 @@ def _to_int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
 
 
-def _open_for_writing(path: Path, kind: str, channels: int, rate_hz: int = SAMPLE_RATE_HZ):
+def _encode_into(unnamed: UnnamedFile, kind: str, channels: int, rate_hz: int = SAMPLE_RATE_HZ):
     import soundfile
 
     subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(kind, "PCM_16")
-    with _write_errors(path):
-        return soundfile.SoundFile(path, "w", rate_hz, channels, subtype, format=kind)
+    return soundfile.SoundFile(unnamed.handle, "w", rate_hz, channels, subtype, format=kind, closefd=False)
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _write_errors(folder: Path) -> Iterator[None]:
     """A missing folder as `StageFailed`, a full disk as `DiskFull`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if _is_full(path.parent):
-            raise DiskFull(f"The disk of {path.parent} is full: make room and run the same command again.") from error
-        raise StageFailed(f"{path} cannot be written: {error}.") from error
+        if _is_full(folder):
+            raise DiskFull(f"The disk of {folder} is full: make room and run the same command again.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise StageFailed(f"Audio cannot be written to {folder}: {reason}.") from error
 
 
 def _is_full(folder: Path) -> bool:

@@ -5,8 +5,6 @@ pieces gives the samples that the whole track would give; only one segment is in
 """
 
 import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
@@ -20,6 +18,7 @@ from tasks.models.spleeter_graph import GRAPH_VERSION, NETWORK_BINS, NETWORKS, S
 from tasks.music.signals import SAMPLE_RATE_HZ
 from tasks.music.stems import VERSION as SPLIT_VERSION
 from tasks.music.stems import SplitStream
+from tasks.unnamed import UnnamedFile
 
 VERSION = f"spleeter-1+{SPLIT_VERSION}"
 FRAME_SAMPLES = 4096
@@ -346,10 +345,7 @@ def _load_graph(folder: Path, stems: int, cache_path: Path | None) -> bytes:
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write the whole file under its name, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with UnnamedFile(path.parent) as unnamed:
+        with open(unnamed.handle, "wb", closefd=False) as file:
             file.write(content)
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unnamed.give_name(path)
