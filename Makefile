@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test browser lint reference scores bench bench-search questions dictionary clean
+.PHONY: help install demo test browser lint reference scores bench bench-search bench-duplicates questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
@@ -16,6 +16,7 @@ help:
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
 	@echo "make bench-search  search at 10,000, 100,000 and 1,000,000 patterns, beside hnswlib and usearch"
+	@echo "make bench-duplicates  both indexes of fingerprints at 10,000, 30,000 and 100,000 tracks"
 	@echo "make soak      kills, full disks and broken files for an hour and a half; prints what was survived"
 	@echo "make clean     remove the environment and the default lake"
 
@@ -80,6 +81,9 @@ questions: install
 bench-search: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.bench_search $(EVAL)/../train
+
+bench-duplicates: install
+	$(BIN)/python -m tests.benchmarks.bench_duplicates 10000 30000 100000
 
 soak: install
 	$(BIN)/python -m tests.faults

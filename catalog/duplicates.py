@@ -211,24 +211,18 @@ def find_changed_of(
     Returns:
         The tracks, the longest shared audio first; none for silence and tones.
     """
-    index = open_index(connection, lake, PEAKS)
-    second = Constellation.from_items(items)
-    found = []
-    for track, line in propose_lines(index, items).items():
-        first = Constellation.from_items(index.track_items(track))
-        overlay = confirm_line(first, second, line)
-        if overlay:
-            match = overlay.to_match((index.track_id(track), QUERY), first, second)
-            relation = relate_peaks(match, params)
-            if relation in ("same", "transformed", "excerpt"):
-                found.append((match.track_id_1, relation, match.score, match.overlap_s, match.offset_s))
-    return _name_songs(connection, found)
+    return _name_songs(connection, ask_peaks(open_index(connection, lake, PEAKS), items, params))
 
 
 def find_known_songs(
     connection: duckdb.DuckDBPyConnection, index: FingerprintIndex, query: Fingerprint, params: DuplicateParams
 ) -> list[KnownSong]:
     """Find the tracks of an index that is open already; see `find_duplicates_of`."""
+    return _name_songs(connection, ask_index(index, query, params))
+
+
+def ask_index(index: FingerprintIndex, query: Fingerprint, params: DuplicateParams = DuplicateParams()) -> list[tuple]:
+    """The tracks of an index that are the same song as a query: track, relation, score, overlap_s, offset_s."""
     found = []
     for (_, track), offsets in propose_offsets(index, [query.items], params).items():
         fingerprint = _read(index.track_items(track), params)
@@ -239,7 +233,22 @@ def find_known_songs(
             if relation:
                 offset_s = alignment.offset * query.hop_s
                 found.append((index.track_id(track), relation, alignment.score, overlap_s, offset_s))
-    return _name_songs(connection, found)
+    return found
+
+
+def ask_peaks(index: FingerprintIndex, items: np.ndarray, params: DuplicateParams = DuplicateParams()) -> list[tuple]:
+    """The same by peaks, at whatever speed and pitch."""
+    second = Constellation.from_items(items)
+    found = []
+    for track, line in propose_lines(index, items).items():
+        first = Constellation.from_items(index.track_items(track))
+        overlay = confirm_line(first, second, line)
+        if overlay:
+            match = overlay.to_match((index.track_id(track), QUERY), first, second)
+            relation = relate_peaks(match, params)
+            if relation in ("same", "transformed", "excerpt"):
+                found.append((match.track_id_1, relation, match.score, match.overlap_s, match.offset_s))
+    return found
 
 
 def _name_songs(connection: duckdb.DuckDBPyConnection, found: Sequence[tuple]) -> list[KnownSong]:

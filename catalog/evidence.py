@@ -18,7 +18,8 @@ class DuplicateParams:
         min_evidence_bits: Equal bits beyond that share, summed over the shared stretch, that confirm it. Unrelated
             music reaches 140; five seconds in a lossy copy give 160 or more.
         min_score: Share of equal bits over the shared stretch that one song asks for. Copies reach 0.93; the same song
-            without its voice or with other instruments stays below 0.8, which is evidence, but not one recording.
+            without its voice or with other instruments has 0.7 to 0.8, which is evidence, but not one recording.
+        min_version_bits: Share of equal bits from which two recordings may be versions of one song.
         min_coverage: Share of the shorter track that has to be shared for both to be one song.
         max_song_s: A longer track may be a mix of songs: nothing becomes an excerpt of it.
         min_peak_score: Share of common peaks that one recording asks for, at whatever speed and pitch. Copies have 0.63
@@ -37,6 +38,7 @@ class DuplicateParams:
     max_bit_error: float = 0.35
     min_evidence_bits: float = 150.0
     min_score: float = 0.85
+    min_version_bits: float = 0.65
     min_coverage: float = 0.7
     max_song_s: float = 900.0
     min_peak_score: float = 0.7
@@ -100,6 +102,13 @@ def relate(overlap_s: float, score: float, length_1_s: float, length_2_s: float,
     if overlap_s >= params.min_coverage * longer_s:
         return "same"
     return "excerpt" if longer_s <= params.max_song_s else None
+
+
+def relate_items(match: Match, params: DuplicateParams) -> str | None:
+    """same, excerpt, version or None: how two tracks are one song by their aligned Chromaprint items."""
+    relation = relate(match.overlap_s, match.score, match.sounding_1_s, match.sounding_2_s, params)
+    is_other = params.min_version_bits <= match.score < params.min_score
+    return "version" if is_other and share_of_shorter(match) >= params.min_coverage else relation
 
 
 def relate_peaks(match: Match, params: DuplicateParams) -> str | None:

@@ -82,7 +82,8 @@ class FingerprintIndex:
 
     def look_up(self, keys: np.ndarray, most: int) -> Hits:
         """All places with these keys, uint32 (n,), but not of a key with more than `most` places."""
-        found = [part.segment.find(keys) for part in self.parts]
+        order = np.argsort(keys, kind="stable")  # neighbours in the files are then read together
+        found = [part.segment.find(keys[order]) for part in self.parts]
         counts = [last - first for first, last in found]
         rare = sum(counts, np.zeros(len(keys), np.int64)) <= most
         hits = [
@@ -90,7 +91,8 @@ class FingerprintIndex:
             for part, base, (first, _), count in zip(self.parts, self.bases, found, counts, strict=False)
         ]
         empty = np.zeros(0, np.int64)
-        return Hits(*(np.concatenate([empty, *(part[field] for part in hits)]) for field in range(3)))
+        key, track, place = (np.concatenate([empty, *(part[field] for part in hits)]) for field in range(3))
+        return Hits(order[key], track, place)
 
     def find_equal(self, items: np.ndarray) -> int | None:
         """The number of the track that has just these items; None without one."""

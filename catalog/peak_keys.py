@@ -54,7 +54,7 @@ SPAN_SEMITONES = 12
 RATIO_PARTS = 8
 LENGTH_PARTS = 2  # an octave
 ROUGH_STEPS = 6 * STEPS_A_SEMITONE
-FRAME_ERROR, STEP_ERROR, PITCH_ERROR = 1.3, 1.1, 2.2 * STEPS_A_SEMITONE  # how far what is asked for may lie
+FRAME_ERROR, STEP_ERROR, PITCH_ERROR = 0.9, 1.1, 2.2 * STEPS_A_SEMITONE  # how far what is asked for may lie
 BITS = (5,) * (PEAKS_A_KEY - 1) + (3,) * (PEAKS_A_KEY - 2) + (4, 3)
 PEAKS_AT_ONCE = 20_000
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 KEY_BITS = 28
-LARGE_LOW_BITS, SMALL_LOW_BITS = 8, 16
-LARGE_KEYS = 1 << 22  # from so many on, the long directory is small beside the keys
+PLACES_A_STEP = 32  # of the directory: fewer make it long, more make a search slow
+MOST_LOW_BITS = 16
 MERGE_RANGES = 64  # keys are merged range by range, so that memory does not grow with the segments
 MAX_ITEMS = 1 << 32  # places are 32-bit numbers
 
@@ -96,7 +96,7 @@ class Segment:
             starts=starts.astype(np.int64),
             items=np.concatenate([np.zeros(0, np.uint32), *(entry.items for entry in entries)]).astype(np.uint32),
             directory=_make_directory(keys, low_bits),
-            lows=(keys & np.uint32((1 << low_bits) - 1)).astype(_LOW_TYPES[low_bits]),
+            lows=(keys & np.uint32((1 << low_bits) - 1)).astype(_low_type(low_bits)),
             places=places[order],
         )
 
@@ -129,16 +129,23 @@ class Segment:
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the places of each key begin and end, two int64 (n,)."""
-        low_bits = _low_bits(len(self.places))
+        low_bits = self._low_bits
         high = (keys >> np.uint32(low_bits)).astype(np.int64)
         wanted = (keys & np.uint32((1 << low_bits) - 1)).astype(self.lows.dtype)
         first, last = self.directory[high], self.directory[high + 1]
         begin = _search(self.lows, first, last, wanted, np.less)
-        return begin, _search(self.lows, begin, last, wanted, np.less_equal)
+        end, held = begin.copy(), np.flatnonzero(begin < last)
+        held = held[self.lows[begin[held]] == wanted[held]]
+        end[held] = _search(self.lows, begin[held], last[held], wanted[held], np.less_equal)
+        return begin, end
+
+    @property
+    def _low_bits(self) -> int:
+        return KEY_BITS - (len(self.directory) - 1).bit_length() + 1
 
     def read_keys(self, first_key: int, last_key: int) -> tuple[np.ndarray, np.ndarray]:
         """The keys of a range that starts and ends with a whole place of the directory, and their places."""
-        low_bits = _low_bits(len(self.places))
+        low_bits = self._low_bits
         high = np.arange(first_key >> low_bits, last_key >> low_bits)
         edges = self.directory[(first_key >> low_bits) : (last_key >> low_bits) + 1]
         part = slice(int(edges[0]), int(edges[-1]))
@@ -167,7 +174,7 @@ def merge_segments(parts: Iterable[tuple[Segment, np.ndarray]], folder: Path) ->
     np.save(folder / "starts.npy", np.concatenate(starts))
     with ExitStack() as files:
         items = files.enter_context(_Writer(folder / "items.npy", np.uint32, start))
-        lows = files.enter_context(_Writer(folder / "lows.npy", _LOW_TYPES[low_bits], count))
+        lows = files.enter_context(_Writer(folder / "lows.npy", _low_type(low_bits), count))
         places = files.enter_context(_Writer(folder / "places.npy", np.uint32, count))
         for segment, kept in parts:
             for track in np.flatnonzero(kept):
@@ -181,7 +188,7 @@ def merge_segments(parts: Iterable[tuple[Segment, np.ndarray]], folder: Path) ->
             keys = np.concatenate([keys for keys, _ in found])
             order = np.argsort(keys, kind="stable")
             keys = keys[order]
-            lows.write((keys & np.uint32((1 << low_bits) - 1)).astype(_LOW_TYPES[low_bits]))
+            lows.write((keys & np.uint32((1 << low_bits) - 1)).astype(_low_type(low_bits)))
             places.write(np.concatenate([moved for _, moved in found])[order])
             edges = np.arange(first_key, last_key, 1 << low_bits)[1:]
             inner = np.searchsorted(keys, edges.astype(np.uint32))
@@ -204,9 +211,6 @@ def hash_segment(folder: Path) -> str:
     return whole.hexdigest()
 
 
-_LOW_TYPES = {LARGE_LOW_BITS: np.uint8, SMALL_LOW_BITS: np.uint16}
-
-
 class _Writer:
     """Writes an .npy file of a known length piece by piece."""
 
@@ -226,7 +230,13 @@ class _Writer:
 
 
 def _low_bits(keys: int) -> int:
-    return LARGE_LOW_BITS if keys >= LARGE_KEYS else SMALL_LOW_BITS
+    """Bits of a key that the directory leaves out, so that a step of it holds PLACES_A_STEP places or fewer."""
+    steps = (keys // PLACES_A_STEP).bit_length()
+    return int(np.clip(KEY_BITS - steps, 0, MOST_LOW_BITS))
+
+
+def _low_type(low_bits: int) -> type:
+    return np.uint8 if low_bits <= 8 else np.uint16
 
 
 def _make_directory(keys: np.ndarray, low_bits: int) -> np.ndarray:

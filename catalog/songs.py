@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from catalog.constellation import METHOD as PEAKS_METHOD
-from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
+from catalog.evidence import DuplicateParams, Match, relate_items, relate_peaks
 from catalog.lake import Lake
 from catalog.tables import SONG_GROUPS
 
-VERSION = "hubs-3"
+VERSION = "hubs-4"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RELATIONS = ("same", "excerpt", "transformed", "version", "unique")
 MERGE, SPLIT = "merge", "split"
@@ -156,7 +156,7 @@ def judge_match(match: Match, params: DuplicateParams = DuplicateParams()) -> st
     """What a match says alone: same, excerpt, transformed, version or None."""
     if match.method == PEAKS_METHOD:
         return relate_peaks(match, params)
-    return relate(match.overlap_s, match.score, match.sounding_1_s, match.sounding_2_s, params)
+    return relate_items(match, params)
 
 
 def _read_links(matches: Iterable[Match], params: DuplicateParams) -> tuple[Links, dict[str, float]]:

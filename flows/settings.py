@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         le=1,
         description="Share of common spectral peaks from which two recordings may be versions of one song.",
     )
+    version_score: float = Field(
+        DuplicateParams.min_version_bits, ge=0, le=1, description="The same in equal Chromaprint bits."
+    )
     same_song_share: float = Field(
         DuplicateParams.min_coverage, ge=0, le=1, description="Share of the shorter track that one song shares."
     )
@@ -106,6 +109,7 @@ class Settings(BaseSettings):
             min_peak_score=self.same_song_peaks,
             min_unchanged_score=max(self.same_song_peaks, DuplicateParams.min_unchanged_score),
             min_version_score=self.version_peaks,
+            min_version_bits=self.version_score,
             min_coverage=self.same_song_share,
         )
 

@@ -1,25 +1,28 @@
 """How surely copies are found and other songs left apart, on the evaluation set `duplicates`.
 
 The set's own script makes the copies (it needs sox and ffmpeg); their fingerprints are written into a lake, grouped as
-nightly does it, and scored by score_duplicates.py. Music of Debian's games is in the lake beside them, as songs that
-are nobody's copy, where the packages wesnoth-1.16-music and supertux-data are installed or their folders are named. Run
-as a script with the evaluation folder, and those of more music.
+nightly does it, and scored by score_duplicates.py. Excerpts and stronger changes are then asked of that lake, as
+`midime analyze` does it. Music of Debian's games is in the lake beside them, as songs that are nobody's copy, where the
+packages wesnoth-1.16-music and supertux-data are installed or their folders are named. Run as a script with the
+evaluation folder, and those of more music.
 """
 
 import csv
 import json
 import os
+import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from catalog.duplicates import refresh_matches
+from catalog.duplicates import find_changed_of, find_duplicates_of, refresh_matches
 from catalog.evidence import Match
 from catalog.lake import Lake
 from catalog.songs import judge_match, refresh_song_groups
@@ -32,6 +35,27 @@ from tests.accuracy.broken import run_script
 
 GAMES = (Path("/usr/share/games/wesnoth/1.16/data/core/music"), Path("/usr/share/games/supertux2/music"))
 Heard = Mapping[Path, Sequence[AcousticFingerprint]]
+
+
+CHANGES = {
+    "speed +10 %": ("speed", "1.1", "rate", "44100"),
+    "speed -10 %": ("speed", "0.9", "rate", "44100"),
+    "tempo +10 %": ("tempo", "-m", "1.1"),
+    "tempo -10 %": ("tempo", "-m", "0.9"),
+    "pitch +2 semitones": ("pitch", "200"),
+    "pitch -2 semitones": ("pitch", "-200"),
+}
+EXCERPT_S = 5
+EXCERPT_PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the length
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is asked of the lake: a file, how it was made, and the song that it is of."""
+
+    path: Path
+    change: str
+    song: str
 
 
 @dataclass(frozen=True)
@@ -52,14 +76,17 @@ def run(eval_path: Path, others: Iterable[Path] = GAMES) -> dict:
 
     Returns:
         Recall for each change, by tier, and of copies among each other; files of different songs that were merged;
-        true versions found and merged, and pairs of different songs called versions; how many files of each.
+        true versions found and merged, and pairs of different songs called versions; how many files of each. Of the
+        clips, how many are recognised for each change, and answers that name another song.
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "copies"
         run_script(eval_path / "duplicates/make_copies.py", eval_path / "duplicates", folder)
         copies = sorted(path for path in folder.iterdir() if path.is_file())
         heard = hear_all([*copies, *(path for music in others for path in sorted(music.glob("**/*.ogg")))])
-        return score(heard, Path(f"{folder}.truth"), eval_path)
+        clips = make_clips(eval_path, Path(scratch) / "clips")
+        asked = hear_all([clip.path for clip in clips])
+        return score(heard, clips, asked, Path(f"{folder}.truth"), eval_path)
 
 
 def hear_all(files: Sequence[Path]) -> dict[Path, list[AcousticFingerprint]]:
@@ -80,10 +107,40 @@ def hear(file: Path) -> list[AcousticFingerprint]:
     return [stream.finish() for stream in streams]
 
 
-def score(heard: Heard, truth: Path, eval_path: Path) -> dict:
-    """Group the files in a lake and compare with the truth."""
-    grouped = group(heard)
+def make_clips(eval_path: Path, folder: Path) -> list[Clip]:
+    """Excerpts of the originals, and copies that are changed more strongly than those of the set."""
+    folder.mkdir(parents=True)
+    clips = []
+    for row in read_table(eval_path / "duplicates/originals.csv"):
+        if row["copies"] != "yes":
+            continue
+        whole = folder / f"{row['id']}.wav"
+        decode = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", eval_path / "duplicates" / row["file"]]
+        subprocess.run([*decode, "-ar", "44100", whole], check=True)
+        length_s = float(subprocess.run(["soxi", "-D", whole], check=True, capture_output=True, text=True).stdout)
+        starts = [f"{share * (length_s - EXCERPT_S):.2f}" for share in EXCERPT_PLACES]
+        effects = [*CHANGES.items()]
+        effects += [(f"excerpt of {EXCERPT_S} s", ("trim", start, str(EXCERPT_S))) for start in starts]
+        for place, (change, effect) in enumerate(effects):
+            path = folder / f"{row['id']}.{place}.wav"
+            subprocess.run(["sox", "-V1", whole, path, *effect], check=True)
+            clips.append(Clip(path, change, row["group"]))
+        whole.unlink()
+    return clips
+
+
+def score(heard: Heard, clips: Sequence[Clip], asked: Heard, truth: Path, eval_path: Path) -> dict:
+    """Group the files in a lake, ask it for the clips, and compare with the truth."""
     copies = {row["file"]: row for row in read_table(truth / "files.csv")}
+    with fill_lake(heard) as (lake, path_of):
+        grouped = group(lake, path_of)
+        answers = {clip: ask(lake, asked[clip.path]) for clip in clips}
+    found = defaultdict(list)
+    wrong = []
+    for clip, tracks in answers.items():
+        titles = {name_song(path_of[track], copies) for track in tracks}
+        found[clip.change].append(clip.song in titles)
+        wrong += [(clip, title) for title in titles if are_other_songs(clip.song, title)]
     title = {path: name_song(path, copies) for path in heard}
     members = defaultdict(list)
     for path, song in grouped.song.items():
@@ -109,11 +166,15 @@ def score(heard: Heard, truth: Path, eval_path: Path) -> dict:
         "versions_merged": len(true_versions & merged),
         "false_versions": len(false_versions),
         "false_versions_are": [[str(path) for path in pair] for pair in sorted(false_versions)[:20]],
+        "recall_of_clips": {change: [sum(hits) / len(hits), len(hits)] for change, hits in found.items()},
+        "wrong_answers": len(wrong),
+        "wrong_answers_are": [[clip.path.name, clip.change, title] for clip, title in wrong[:20]],
     }
 
 
-def group(heard: Heard) -> Grouped:
-    """Put the fingerprints into a lake and group them as nightly does."""
+@contextmanager
+def fill_lake(heard: Heard) -> Iterator[tuple[Lake, dict[str, Path]]]:
+    """A lake with these fingerprints, matched and grouped as nightly does it, and the file of each track."""
     track = {path: make_id("track", str(path)) for path in heard}
     path_of = {id_: path for path, id_ in track.items()}
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,13 +194,26 @@ def group(heard: Heard) -> Grouped:
             change.insert("fingerprints", FINGERPRINTS.make_rows(rows))
         refresh_matches(lake)
         refresh_song_groups(lake, None)
-        songs = lake.query("SELECT track_id, source_song_id FROM song_groups").to_pylist()
-        matches = [Match(**row) for row in lake.query("FROM matches").to_pylist()]
+        yield lake, path_of
+
+
+def group(lake: Lake, path_of: Mapping[str, Path]) -> Grouped:
+    """What the lake makes of its files."""
+    songs = lake.query("SELECT track_id, source_song_id FROM song_groups").to_pylist()
+    matches = [Match(**row) for row in lake.query("FROM matches").to_pylist()]
     versions = [match for match in matches if judge_match(match) == "version"]
     return Grouped(
         {path_of[row["track_id"]]: row["source_song_id"] for row in songs},
         {tuple(sorted((path_of[match.track_id_1], path_of[match.track_id_2]))) for match in versions},
     )
+
+
+def ask(lake: Lake, heard: Sequence[AcousticFingerprint]) -> list[str]:
+    """The tracks that are the same song as a clip."""
+    chromaprint, peaks = heard
+    found = find_duplicates_of(lake.connection, chromaprint.items, chromaprint.hop_s, lake.folder)
+    found = found or find_changed_of(lake.connection, peaks.items, lake.folder)
+    return [song.track_id for song in found]
 
 
 def name_song(path: Path, copies: Mapping[str, Mapping[str, str]]) -> str:

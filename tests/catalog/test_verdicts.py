@@ -54,8 +54,17 @@ def test_a_copy_is_explained_by_its_match(songs):
     assert reason.endswith("the same recording.")
 
 
-def test_a_likeness_that_is_too_weak_is_told_with_the_limit(songs):
+def test_a_likeness_over_most_of_a_song_is_a_version_of_it(songs):
     explained = explain_pair(songs.connection, SONG, OTHER)
+    assert explained.same_song is False
+    assert explained.reasons[0].endswith("like each other, and another recording.")
+
+
+def test_a_likeness_that_is_too_weak_is_told_with_the_limit(songs):
+    row = link(COPY, OTHER, score=0.72, overlap_s=60.0)
+    with songs.transaction("test") as change:
+        change.insert("matches", MATCHES.make_rows([row]))
+    explained = explain_pair(songs.connection, COPY, OTHER)
     assert explained.same_song is False
     assert "less than the 0.85 that one recording has" in explained.reasons[0]
 
