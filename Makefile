@@ -6,12 +6,13 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test browser lint reference scores bench bench-search bench-duplicates questions dictionary clean
+.PHONY: help install demo test docs-check postgresql browser lint reference scores bench bench-search bench-duplicates questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
 	@echo "make demo      ingest data/sample, run nightly, search for a groove"
 	@echo "make test      the linters and all tests"
+	@echo "make docs-check  every shell line of README.md and docs/, run for real"
 	@echo "make reference the separation against Spleeter 2.4.2 itself, in an environment of its own"
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
@@ -44,6 +45,16 @@ demo: install
 
 test: install lint browser
 	$(BIN)/pytest
+
+docs-check: install postgresql
+	$(BIN)/pytest -m docs tests/test_docs_run.py
+
+# The lines about a PostgreSQL catalogue need its server, and are skipped where there is none.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& { apt-get install -y -qq postgresql >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }; }; } \
+		|| echo "There is no PostgreSQL: its lines in the docs are not run."
 
 # The tests of the dashboard look at it in a real Chromium, and are skipped where there is none.
 CHROMIUM := chromium-headless-shell chromium chromium-browser google-chrome
@@ -89,7 +100,7 @@ soak: install
 	$(BIN)/python -m tests.faults
 
 dictionary: install
-	$(BIN)/python -m catalog.tables > catalog/dictionary.md
+	$(BIN)/python -m catalog.dictionary > catalog/dictionary.md
 
 clean:
 	rm -rf $(VENV) data/lake

@@ -401,6 +401,7 @@ def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
         "recall_at_10": recall,
         "uri": uri,
         "sha256": hash_file(lake.folder / uri),
+        "size_bytes": (lake.folder / uri).stat().st_size,
         "lake_snapshot": snapshot,
         "built_at": datetime.now(UTC),
     }

@@ -7,7 +7,6 @@ confidence lies in [0, 1]; a judgement is NULL where its method abstains.
 import uuid
 
 from catalog.schema import Field, Table
-from catalog.views import load_questions
 
 NAMESPACE = uuid.UUID("6f0f6a3e-94c2-5d0c-8a55-6d6964696d65")
 
@@ -89,6 +88,7 @@ STEMS = Table(
         Field("stem", "VARCHAR", "vocals, drums, bass, piano, other or accompaniment."),
         Field("uri", "VARCHAR", "The FLAC file, relative to the lake's folder; NULL when stems are not kept."),
         Field("sha256", "VARCHAR", "SHA-256 of the FLAC file; NULL when stems are not kept."),
+        Field("size_bytes", "BIGINT", "Size of the FLAC file; NULL when stems are not kept, or of an older version."),
         Field("backend", "VARCHAR", "What separated it."),
         Field("rms_db", "FLOAT", "Root mean square level in dB below full scale; NULL for digital silence."),
         Field("duration_s", "DOUBLE", "Length in seconds."),
@@ -318,6 +318,7 @@ INDEX_VERSIONS = Table(
         Field("recall_at_10", "FLOAT", "Share of the exact ten nearest that the index finds, on a sample."),
         Field("uri", "VARCHAR", "The index file, relative to the lake's folder."),
         Field("sha256", "VARCHAR", "SHA-256 of the index file."),
+        Field("size_bytes", "BIGINT", "Size of the index file; NULL of an older version."),
         Field("lake_snapshot", "BIGINT", "The lake's snapshot that it was built from."),
         Field("built_at", "TIMESTAMPTZ", "When it was built."),
     ),
@@ -417,18 +418,3 @@ TABLES = (
     DATA_FILES,
 )
 BY_NAME = {table.name: table for table in TABLES}
-
-
-def write_dictionary() -> str:
-    """The data dictionary as Markdown; kept in catalog/dictionary.md, made by `make dictionary`."""
-    head = (
-        "# Data dictionary\n\nMade from catalog/tables.py and catalog/views by `make dictionary`."
-        " `midime tables` prints it.\n"
-    )
-    views = "\n".join(f"| `{name}` | {question} |" for name, question in load_questions().items())
-    tail = f"## Views and macros\n\n| view | question |\n|---|---|\n{views}\n"
-    return "\n".join([head, *(table.to_markdown() for table in TABLES), tail])
-
-
-if __name__ == "__main__":
-    print(write_dictionary(), end="")

@@ -6,11 +6,13 @@ then one line says why. 130 means Ctrl-C, 143 SIGTERM.
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from flows.commands import dashboard, patterns, plans, questions, runs, services, songs, upkeep
-from flows.commands.console import refuse
+from flows.commands.console import read_settings, refuse
 
 COMMANDS = (
     runs.ingest,
@@ -46,6 +48,30 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from tasks.track import stage_versions
+
+    print(f"midime {version('midime')}")
+    for stage, stage_version in stage_versions(read_settings(None).track_params()).items():
+        print(f"  {stage} {stage_version}")
+    raise typer.Exit
+
+
+VersionOption = typer.Option(
+    "--version",
+    help="Print the version, and that of each stage of the analysis.",
+    callback=_print_version,
+    is_eager=True,
+)
+
+
+@app.callback()
+def midime(_: Annotated[bool, VersionOption] = False) -> None:
+    """Turn folders of music into a lake of stems, beats, drum patterns and fingerprints."""
 
 
 def main() -> None:

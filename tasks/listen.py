@@ -38,6 +38,7 @@ class Stem:
     stem: str
     uri: str | None
     sha256: str | None
+    size_bytes: int | None
     backend: str
     rms_db: float | None
     duration_s: float
@@ -313,11 +314,13 @@ class StemBench:
         return [self._describe(stem, hashes.get(stem)) for stem in self.power]
 
     def _describe(self, stem: str, sha256: str | None) -> Stem:
+        uri = (self.folder / _file_name(stem, sha256)).as_posix() if sha256 else None
         mean_square = self.power[stem] / max(1, 2 * self.samples)
         return Stem(
             stem=stem,
-            uri=(self.folder / _file_name(stem, sha256)).as_posix() if sha256 else None,
+            uri=uri,
             sha256=sha256,
+            size_bytes=(self.lake / uri).stat().st_size if uri else None,
             backend=self.separator.backends[stem],
             rms_db=round(10 * float(np.log10(mean_square)), 2) if mean_square > 0 else None,
             duration_s=self.samples / SAMPLE_RATE_HZ,

@@ -170,19 +170,24 @@ function drawValues(rows, runs, measure, choose) {
   }, [["the newest run", "var(--c1)"], ["the runs of this time before it", "var(--usual)", "tick"]]);
 }
 
-function drawStorage(rows) {
-  const note = "the Parquet files of each table";
-  if (!rows.length) return draw("c-storage", "Space", note, "No file has been committed yet.");
-  const tables = d3.rollups(rows, (group) => d3.sum(group, (row) => row.size_bytes), (row) => row.table_name).sort((a, b) => b[1] - a[1]);
-  draw("c-storage", "Space", note, "Bars of the space that each table takes.", {
-    height: 46 + 24 * tables.length,
+function drawStorage(storage, kinds) {
+  const unknown = d3.sum(kinds, (row) => row.files_without_size);
+  const note = `each table (MIDI is in patterns), and the files beside them; of a dozen, the biggest${unknown ? `; ${format.count(unknown)} files of an older version have no size` : ""}`;
+  if (!storage.length) return draw("c-storage", "Space", note, "No file has been committed yet.");
+  const sum = (rows, name) => d3.rollups(rows, (group) => d3.sum(group, (row) => row.size_bytes), (row) => row[name]);
+  const beside = sum(kinds.filter((row) => row.kind !== "tables"), "kind").map(([kind, bytes]) => [{stems: "stems (audio)"}[kind] ?? kind, bytes, "beside"]);
+  const tables = sum(storage, "table_name").map(([name, bytes]) => [name, bytes, "table"]);
+  const shown = [...beside, ...tables].sort((a, b) => b[1] - a[1]).slice(0, 12);
+  draw("c-storage", "Space", note, "Bars of the space that each table, the stems and the search indexes take.", {
+    height: 46 + 24 * shown.length,
     marginLeft: 140,
     marginRight: 64,
     x: {label: null, axis: null},
-    y: {label: null, domain: tables.map(([name]) => name), tickSize: 0},
+    y: {label: null, domain: shown.map(([name]) => name), tickSize: 0},
+    color: {domain: ["table", "beside"], range: ["var(--c1)", "var(--c2)"]},
     marks: [
-      Plot.barX(tables, {x: "1", y: "0", fill: "var(--c1)", fillOpacity: 0.75, insetTop: 3, insetBottom: 3}),
-      Plot.text(tables, {x: "1", y: "0", text: (row) => format.bytes(row[1]), dx: 6, textAnchor: "start", fill: "var(--ink)"}),
+      Plot.barX(shown, {x: "1", y: "0", fill: "2", fillOpacity: 0.75, insetTop: 3, insetBottom: 3}),
+      Plot.text(shown, {x: "1", y: "0", text: (row) => format.bytes(row[1]), dx: 6, textAnchor: "start", fill: "var(--ink)"}),
     ],
-  });
+  }, [["Parquet files of a table", "var(--c1)"], ["audio and indexes", "var(--c2)"]]);
 }

@@ -34,6 +34,7 @@ function chosen() {
     drift: page.drift.filter((row) => ofRun(row) && here(row.corpus)),
     distributions: page.distributions.filter((row) => ofRun(row) && here(row.corpus)),
     storage: page.storage.filter((row) => here(row.corpus)),
+    kinds: page.kinds.filter((row) => here(row.corpus)),
     cost: page.cost.filter(ofRun),
   };
 }
@@ -100,10 +101,10 @@ function showRunning() {
   }));
 }
 
-function showTotals({freshness, duplicates, storage}) {
+function showTotals({freshness, duplicates, kinds}) {
   const one = state.corpus !== "";
-  const total = one ? {...freshness[0], songs: duplicates[0]?.songs, table_bytes: d3.sum(storage, (row) => row.size_bytes)} : page.totals[0];
-  const cards = [["tracks", format.count(total.tracks)], ["hours of audio", format.number(total.audio_h)], ["songs", format.count(total.songs)], ["patterns", format.count(total.patterns)], ["files not in", format.count(total.files_not_in)], ["in tables", format.bytes(total.table_bytes)]];
+  const total = one ? {...freshness[0], songs: duplicates[0]?.songs, total_bytes: d3.sum(kinds, (row) => row.size_bytes)} : page.totals[0];
+  const cards = [["tracks", format.count(total.tracks)], ["hours of audio", format.number(total.audio_h)], ["songs", format.count(total.songs)], ["patterns", format.count(total.patterns)], ["files not in", format.count(total.files_not_in)], ["on disk", format.bytes(total.total_bytes)]];
   fill("totals", cards.map(([name, value]) => make("div", {}, make("b", {}, value), make("span", {}, name))));
 }
 
@@ -240,7 +241,7 @@ function showCharts(rows) {
   drawStages(rows.stages, page.runs);
   drawDrift(rows.drift);
   drawValues(rows.distributions, page.runs, state.measure, chooseMeasure(rows.distributions));
-  drawStorage(rows.storage);
+  drawStorage(rows.storage, rows.kinds);
 }
 
 function update(change) {

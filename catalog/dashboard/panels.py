@@ -32,6 +32,7 @@ PANELS = {
     ),
     "drift": "SELECT * FROM value_drift WHERE started_at >= $since ORDER BY started_at, measure",
     "storage": "FROM storage_by_table ORDER BY size_bytes DESC",
+    "kinds": "FROM storage_by_kind ORDER BY size_bytes DESC",
     "cost": "FROM cost_per_thousand_hours(price_per_worker_hour := 1) WHERE started_at >= $since",
 }
 

@@ -1,4 +1,5 @@
--- How many copies and excerpts were found, by corpus? (One row is a corpus.)
+-- How many copies and excerpts were found, by corpus? (One row is a corpus. A track that nightly has not looked at yet counts as
+-- a song of its own.)
 CREATE OR REPLACE VIEW duplicates_found AS
 WITH places AS (
     SELECT corpus, count(*) - count(DISTINCT track_id) AS copied_files FROM files GROUP BY corpus
@@ -7,7 +8,7 @@ verdicts AS (
     SELECT
         corpus,
         count(*) AS tracks,
-        count(DISTINCT source_song_id) AS songs,
+        count(DISTINCT coalesce(source_song_id, track_id)) AS songs,
         count(*) FILTER (relation = 'unique') AS tracks_unique,
         count(*) FILTER (relation = 'same') AS tracks_same,
         count(*) FILTER (relation = 'excerpt') AS tracks_excerpt,

@@ -8,4 +8,5 @@ SELECT
     (SELECT count(DISTINCT coalesce(song_groups.source_song_id, tracks.track_id))
      FROM tracks LEFT JOIN song_groups USING (track_id)) AS songs,
     (SELECT count(*) FROM patterns) AS patterns,
-    (SELECT coalesce(sum(size_bytes), 0)::BIGINT FROM data_files) AS table_bytes
+    (SELECT coalesce(sum(size_bytes), 0)::BIGINT FROM data_files) AS table_bytes,
+    (SELECT coalesce(sum(size_bytes), 0)::BIGINT FROM storage_by_kind) AS total_bytes

@@ -21,7 +21,7 @@ notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LakeOption = Annotated[
     Path | None,
-    typer.Option("--lake", help="The lake's folder. [env: MIDIME_LAKE, default: data/lake]", show_default=False),
+    typer.Option("--lake", help="The lake's folder. \\[env: MIDIME_LAKE, default: data/lake]", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -30,6 +30,16 @@ class Stems(StrEnum):
     """Stems a track is separated into."""
 
     TWO, FOUR, FIVE, NONE = "2", "4", "5", "none"
+
+
+StemsOption = Annotated[
+    Stems | None,
+    typer.Option(
+        help="Stems to separate into: 2 (vocals and the rest), 4 (vocals, drums, bass, other), 5 (with piano),"
+        " or none, which is fast and hears less. \\[env: MIDIME_STEMS, default: 4]",
+        show_default=False,
+    ),
+]
 
 
 class Format(StrEnum):

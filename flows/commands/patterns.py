@@ -10,7 +10,7 @@ import typer
 from flows.commands.console import (
     JsonOption,
     LakeOption,
-    Stems,
+    StemsOption,
     check_models,
     check_output,
     notes,
@@ -25,11 +25,9 @@ from flows.commands.console import (
 def analyze(
     file: Annotated[Path, typer.Argument(help="The audio file.", metavar="FILE")],
     start: Annotated[float, typer.Option(min=0, help="Start of the part, in seconds.")] = 0.0,
-    end: Annotated[float | None, typer.Option(min=0, help="End of the part, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(min=0, help="End of the part, in seconds. \\[default: the end]")] = None,
     instrument: Annotated[str, typer.Option(help="Whose pattern is wanted: drums or bass.")] = "drums",
-    stems: Annotated[
-        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
-    ] = None,
+    stems: StemsOption = None,
     lake: LakeOption = None,
 ) -> None:
     """Analyse one clip and print what was heard as JSON. Nothing is written."""
@@ -59,15 +57,21 @@ def search(
     instrument: Annotated[
         str, typer.Option(help="Whose pattern of an audio file, drums or bass; steps and patterns tell by themselves.")
     ] = "drums",
-    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Least cosine similarity.")] = 0.7,
+    min_similarity: Annotated[
+        float, typer.Option(min=-1, max=1, help="Least similarity: 1 is the same, 0 has nothing in common.")
+    ] = 0.7,
     limit: Annotated[int, typer.Option(min=1, help="Most sections in the answer.")] = 20,
-    tempo: Annotated[str | None, typer.Option(help="Range of tempi in bpm, such as 80:140.")] = None,
-    genre: Annotated[str | None, typer.Option(help="Genres, separated by commas.")] = None,
-    key: Annotated[str | None, typer.Option(help='Key, such as "C minor".')] = None,
-    time_signature: Annotated[str | None, typer.Option(help="Meter, such as 3/4.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Corpus that the tracks are of.")] = None,
+    tempo: Annotated[
+        str | None, typer.Option(help="Range of tempi in beats a minute, such as 80:140. \\[default: any]")
+    ] = None,
+    genre: Annotated[str | None, typer.Option(help="Genres, separated by commas. \\[default: any]")] = None,
+    key: Annotated[str | None, typer.Option(help='Key, such as "C minor". \\[default: any]')] = None,
+    time_signature: Annotated[str | None, typer.Option(help="Meter, such as 3/4. \\[default: any]")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus that the tracks are of. \\[default: all]")] = None,
     privacy: Annotated[str | None, typer.Option(help="public, or private for one's own private tracks alone.")] = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: sees the private tracks of this user as well.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Who asks: sees the private tracks of this user as well. \\[env: MIDIME_USER]")
+    ] = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,7 +103,9 @@ def preview(
     pattern: Annotated[str, typer.Argument(help="The pattern's identifier.", metavar="PATTERN_ID")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .wav, .flac, .ogg or .mp3 file to write.")],
     lake: LakeOption = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: private tracks are for their owner.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Who asks: private tracks are for their owner. \\[env: MIDIME_USER]")
+    ] = None,
 ) -> None:
     """Write at most 15 seconds of the section that a pattern was folded from."""
     from flows.search import write_preview
@@ -114,7 +120,9 @@ def midi(
     pattern: Annotated[str, typer.Argument(help="The pattern's identifier.", metavar="PATTERN_ID")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .mid file to write.")],
     lake: LakeOption = None,
-    user: Annotated[str | None, typer.Option(help="Who asks: private tracks are for their owner.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Who asks: private tracks are for their owner. \\[env: MIDIME_USER]")
+    ] = None,
 ) -> None:
     """Write the MIDI file of a pattern, as it was played."""
     from flows.search import write_midi

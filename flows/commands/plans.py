@@ -8,7 +8,7 @@ import typer
 from flows.commands.console import (
     JsonOption,
     LakeOption,
-    Stems,
+    StemsOption,
     open_reader,
     print_json,
     print_rows,
@@ -20,10 +20,8 @@ from flows.commands.console import (
 def plan(
     sources: Annotated[list[Path], typer.Argument(help="Folders to walk and files to take.", metavar="SRC…")],
     lake: LakeOption = None,
-    stems: Annotated[
-        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
-    ] = None,
-    force: Annotated[str | None, typer.Option(help="As for ingest.")] = None,
+    stems: StemsOption = None,
+    force: Annotated[str | None, typer.Option(help="A stage to run again for every track, as for ingest.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an ingest would do, stage by stage, and how long it would take by past speed."""

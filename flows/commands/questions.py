@@ -27,7 +27,9 @@ def sql(
     query: Annotated[str, typer.Argument(help='Such as "SELECT title, tempo_bpm FROM tracks".', metavar="QUERY")],
     form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TABLE,
     lake: LakeOption = None,
-    snapshot: Annotated[int | None, typer.Option(min=0, help="Read the lake as it was at this snapshot.")] = None,
+    snapshot: Annotated[
+        int | None, typer.Option(min=0, help="Read the lake as it was at this snapshot. \\[default: the newest]")
+    ] = None,
 ) -> None:
     """Ask the lake a question. It is opened read-only."""
     from catalog.lake import read_arrow
@@ -89,7 +91,8 @@ def tables(as_json: JsonOption = False) -> None:
     """Explain every table and column: the data dictionary."""
     from rich.markdown import Markdown
 
-    from catalog.tables import TABLES, write_dictionary
+    from catalog.dictionary import write_dictionary
+    from catalog.tables import TABLES
 
     if as_json:
         print_json(

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from flows.commands.console import (
     JsonOption,
     LakeOption,
-    Stems,
+    StemsOption,
     bad_settings,
     check_models,
     notes,
@@ -33,15 +33,24 @@ MOST_KNOWN = 20  # known songs that are printed
 def ingest(
     sources: Annotated[list[Path], typer.Argument(help="Folders to walk and files to take.", metavar="SRC…")],
     lake: LakeOption = None,
-    corpus: Annotated[str | None, typer.Option(help="Name of the corpus; by default the folder's.")] = None,
-    stems: Annotated[
-        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
+    corpus: Annotated[str | None, typer.Option(help="Name of the corpus. \\[default: each folder's name]")] = None,
+    stems: StemsOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes, a track each. \\[env: MIDIME_WORKERS, default: one a core]"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
     dask: Annotated[
-        str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
+        str | None,
+        typer.Option(
+            help="A running Dask scheduler, such as tcp://host:8786. \\[env: MIDIME_DASK, default: one of its own]"
+        ),
     ] = None,
-    force: Annotated[str | None, typer.Option(help="Run a stage again for every track; all for everything.")] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            help="A stage to run again for every track, with those that need it, or all. midime --version lists them."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Go on when over half of a folder's files are gone.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, as midime plan.")] = False,
     as_json: JsonOption = False,
@@ -81,13 +90,13 @@ def ingest(
 
 def retry(
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Only the rejects in these folders.", metavar="[SRC…]")
+        list[Path] | None, typer.Argument(help="Only files in these folders. \\[default: everywhere]", metavar="[SRC…]")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Only the rejects with this reason, such as timeout.")] = "all",
+    reason: Annotated[
+        str, typer.Option(help="Only files that were left out for this reason, such as timeout.")
+    ] = "all",
     lake: LakeOption = None,
-    stems: Annotated[
-        Stems | None, typer.Option(help="Stems to separate into. [default: 4]", show_default=False)
-    ] = None,
+    stems: StemsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Try rejected and failed files once more, although nothing about them has changed."""

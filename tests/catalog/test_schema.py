@@ -1,12 +1,9 @@
 """Declarations: one place says what a table is."""
 
-from pathlib import Path
-
 import pytest
 
-import catalog
 from catalog.lake import Lake
-from catalog.tables import TABLES, TRACK_TABLES, TRACKS, make_id, write_dictionary
+from catalog.tables import TABLES, TRACK_TABLES, TRACKS, make_id
 
 
 def test_an_identifier_is_made_from_content_alone():
@@ -42,8 +39,3 @@ def test_the_lake_carries_the_comments(tmp_path):
             ).fetchall()
         )
     assert found == {field.name: field.meaning for field in TRACKS.fields}
-
-
-def test_the_dictionary_is_up_to_date():
-    written = (Path(catalog.__file__).parent / "dictionary.md").read_text(encoding="utf-8")
-    assert written == write_dictionary(), "make dictionary"

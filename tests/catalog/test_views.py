@@ -164,11 +164,36 @@ def test_the_space_of_the_tables(month):
     assert found == expected
 
 
+def test_the_space_of_everything(lake):
+    files = {"a": 100, "b": 200, "c": None}
+    stems = [
+        {
+            "corpus": corpus,
+            "track_id": make_id("track", corpus),
+            "stem": "bass",
+            "uri": f"{corpus}.flac",
+            "size_bytes": size,
+        }
+        for corpus, size in files.items()
+    ]
+    index = {"index_version": "bass-1", "instrument_type": "bass", "uri": "index/bass", "size_bytes": 7}
+    with lake.transaction("test") as change:
+        change.insert("stems", BY_NAME["stems"].make_rows([*stems, stems[0] | {"stem": "drums", "uri": None}]))
+        change.insert("index_versions", BY_NAME["index_versions"].make_rows([index]))
+    found = {(row["kind"], row["corpus"]): row for row in ask(lake, "FROM storage_by_kind")}
+    assert {corpus: found["stems", corpus]["size_bytes"] for corpus in files} == {"a": 100, "b": 200, "c": 0}
+    assert [found["stems", corpus]["files_without_size"] for corpus in files] == [0, 0, 1]
+    assert found["search indexes", None]["size_bytes"] == 7
+    tables = sum(row["size_bytes"] for (kind, _), row in found.items() if kind == "tables")
+    (total,) = ask(lake, "FROM lake_totals")
+    assert (total["table_bytes"], total["total_bytes"]) == (tables, tables + 307)
+
+
 def test_the_duplicates_by_corpus(month):
     lake, base = month
     found = ask(lake, "FROM duplicates_found")
     assert {row["corpus"]: row["tracks"] for row in found} == Counter(track["corpus"] for track in base["tracks"])
-    assert all(row["tracks_undecided"] == row["tracks"] for row in found)
+    assert all(row["tracks_undecided"] == row["tracks"] == row["songs"] for row in found)
 
 
 def test_the_distribution_of_the_tempo(month):

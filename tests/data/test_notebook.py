@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 
 from catalog.lake import Lake
-from catalog.tables import make_id
+from catalog.tables import BY_NAME, make_id
 from tasks.commit import Owner, commit_shard
 from tasks.plan import make_plan
 from tasks.track import TrackParams, analyse_track
@@ -31,11 +31,15 @@ def run_cell(source: str, names: dict) -> object:
 
 @pytest.fixture(scope="module")
 def shown(write_track, tmp_path_factory):
-    """What each cell shows, by its name, over a lake with one real track; and the names that the cells leave."""
+    """What each cell shows, by its name, over a lake with one real track and a bass; and the names that they leave."""
     folder = tmp_path_factory.mktemp("notebook")
     (job,) = make_plan([write_track(folder / "music" / "beat.wav")], None, None, {}).jobs
     with Lake.open(folder / "lake") as lake:
         commit_shard(lake, "c/000", [analyse_track(job, TrackParams(stems=0))], make_id("run", 1), Owner())
+        with lake.transaction("a bass line, whose steps are one row and not three") as change:
+            (drums,) = lake.query("FROM patterns").to_pylist()
+            bass = {"instrument_type": "bass", "pattern_id": make_id("pattern", "bass"), "steps": [1.0] * 32, "bars": 2}
+            change.insert("patterns", BY_NAME["patterns"].make_rows([drums | bass]))
     names: dict = {}
     cells = [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     matplotlib.use("agg")

@@ -4,19 +4,21 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
 import pytest
+import typer
 from pydantic import ValidationError
 
 from catalog.lake import load_extensions
 from catalog.tables import TABLES, TRACKS, make_id
-from flows.cli import main
+from flows.cli import app, main
 from flows.settings import Settings
 from tasks.commit import Owner, commit_shard
 from tasks.plan import make_plan
-from tasks.track import TrackParams, analyse_track
+from tasks.track import TrackParams, analyse_track, stage_versions
 
 UNKNOWN = "6f0f6a3e-94c2-5d0c-8a55-6d6964696d65"
 
@@ -415,3 +417,20 @@ def test_a_secret_in_the_settings_is_in_no_error(monkeypatch):
         Settings()
     assert "hunter2" not in str(caught.value)
     assert "many" not in str(caught.value)
+
+
+def test_the_version_names_every_stage(run_midime):
+    done = run_midime("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *stages = done.stdout.splitlines()
+    assert first == f"midime {version('midime')}"
+    assert [stage.split()[0] for stage in stages] == list(stage_versions(Settings().track_params()))
+
+
+def test_the_help_tells_the_default_of_each_option(run_midime):
+    for name, command in typer.main.get_command(app).commands.items():
+        said = " ".join(run_midime(name, "--help").stdout.replace("│", "").split())
+        for parameter in command.params:
+            if "default: " in (parameter.help or ""):
+                assert parameter.help.split("[", 1)[1].rstrip("]") in said, (name, parameter.name)
+    assert "default: data/lake]" in said

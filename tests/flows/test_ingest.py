@@ -1,10 +1,14 @@
 """End to end: real files through Prefect, Dask, DuckLake and FAISS."""
 
 import json
+import logging
 import shutil
+import time
 
 import pytest
 from distributed import LocalCluster
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.testing.utilities import prefect_test_harness
 
 import catalog
@@ -12,9 +16,13 @@ from flows.ingest import cut_shards, ingest
 from flows.nightly import nightly
 from flows.search import find_similar
 from flows.settings import Settings
-from tasks.plan import make_plan
+from tasks.errors import CorruptAudio
+from tasks.plan import Fault, make_plan
+from tasks.track import TrackResult
+from tasks.worklog import LogLine
 from tests.faults.steps import write_clip
 
+PATIENCE_S = 60
 pytestmark = pytest.mark.end_to_end
 
 
@@ -153,3 +161,23 @@ def test_files_that_are_gone_are_told_of_and_kept(prefect, tmp_path, caplog):
     assert "1 files that the lake knows are gone; it keeps its rows." in caplog.text
     with catalog.connect(tmp_path / "lake") as connection:
         assert connection.execute("SELECT count(*) FROM files").fetchone() == (2,)
+
+
+def test_what_a_worker_says_is_logged_in_prefect_with_its_track(prefect, tmp_path, monkeypatch):
+    write_clip(tmp_path / "corpus" / "odd.wav", 1)
+
+    def fan_out(address, jobs, *_):
+        for job in jobs:
+            fault = Fault.of(CorruptAudio("It is broken."), "decode", "1")
+            yield TrackResult(job, fault=fault, log=[LogLine(logging.WARNING, "a frame without a header")])
+
+    monkeypatch.setattr("tasks.ingest.fan_out", fan_out)
+    state = ingest([str(tmp_path / "corpus")], lake=str(tmp_path / "lake"), stems="none", workers=1, return_state=True)
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        for _ in range(PATIENCE_S):
+            said = {(log.level, log.message) for log in client.read_logs(wanted)}
+            if any("header" in message for _, message in said):
+                break
+            time.sleep(1)  # Prefect sends logs in batches
+    assert (logging.WARNING, f"{(tmp_path / 'corpus' / 'odd.wav').as_uri()}: a frame without a header") in said
