@@ -1,7 +1,7 @@
 """The pulse network: how much each moment sounds like a beat, a downbeat, and which meter it is in.
 
-A small temporal convolutional network of our own. tasks/models/training/train_pulse.py makes its weights (pulse.onnx)
-and says from what; tasks/music/beats.py decides what follows from what it hears.
+Small temporal convolutional networks of our own, joined in pulse.onnx. tasks/models/training/README.md tells how they
+were made; tasks/music/beats.py decides what follows from what they hear.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from tasks.models.runtime import open_session
 from tasks.music import beats
@@ -18,7 +17,7 @@ from tasks.music.meter import METERS
 from tasks.music.onsets import compute_flux
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
-BACKEND = "pulse-tcn-2"
+BACKEND = "pulse-tcn-3"
 VERSION = f"{BACKEND}+{beats.VERSION}"
 
 _WEIGHTS_PATH = Path(__file__).with_name("pulse.onnx")
@@ -88,15 +87,14 @@ class PulseStream:
 
     def _hear(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
-            logits = _load_network().run(None, {"mel": np.ascontiguousarray(piece.values[None], np.float32)})[0][0]
-            self._parts.append(_to_pulse(logits[:, piece.start // 2 : (piece.end + 1) // 2]))
+            chances = _load_network().run(None, {"mel": np.ascontiguousarray(piece.values[None], np.float32)})[0][0]
+            self._parts.append(_to_pulse(chances[:, piece.start // 2 : (piece.end + 1) // 2]))
 
 
-def _to_pulse(logits: np.ndarray) -> Pulse:
-    """Probabilities of what the network says, (2 + meters + tempi, frames)."""
-    beat, downbeat = 1.0 / (1.0 + np.exp(-logits[:2]))
-    meter, tempo = logits[2 : 2 + len(METERS)], logits[2 + len(METERS) :]
-    return Pulse(beat, downbeat, softmax(meter, axis=0), softmax(tempo, axis=0).astype(np.float16))
+def _to_pulse(chances: np.ndarray) -> Pulse:
+    """The rows of what the network says, (2 + meters + tempi, frames)."""
+    meter, tempo = chances[2 : 2 + len(METERS)], chances[2 + len(METERS) :]
+    return Pulse(chances[0], chances[1], meter, tempo.astype(np.float16))
 
 
 @lru_cache(maxsize=1)

@@ -98,6 +98,7 @@ def run(train_path: Path, figure_path: Path | None = None) -> dict:
             "share_below_0.7_other_style": round(float(np.mean(other[across] < 0.7)), 4),
         },
         "against_musicians": compare_measures(performances, [p for p in patterns if p]),
+        "fills_against_beats": tell_fills(train_path),
     }
 
 
@@ -119,15 +120,7 @@ def compare_measures(performances: list[Performance], patterns: list) -> dict:
     from scipy.stats import spearmanr
 
     grids = np.array([fit_two_bars(p.steps, p.steps_per_bar) for p in patterns])
-    flat = grids.reshape(len(grids), -1)
-    played = (flat > 0.1).astype(np.float32)
-    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    vectors = np.array([drum_vector(p.steps, p.steps_per_bar) for p in patterns])
-    measures = {
-        "vector": compare(vectors, vectors),
-        "plain cosine": unit @ unit.T,
-        "plain Hamming": played @ played.T + (1 - played) @ (1 - played).T,
-    }
+    measures = measure_likeness(patterns)
     features = describe_structure(grids)
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     distance = np.linalg.norm(features[:, None] - features[None], axis=2)
@@ -153,6 +146,45 @@ def compare_measures(performances: list[Performance], patterns: list) -> dict:
     return figures
 
 
+def measure_likeness(patterns: list) -> dict[str, np.ndarray]:
+    """How alike all pairs of patterns are by the vector and by two plain measures on the same grids, each (n, n)."""
+    flat = np.array([fit_two_bars(p.steps, p.steps_per_bar) for p in patterns]).reshape(len(patterns), -1)
+    played = (flat > 0.1).astype(np.float32)
+    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    vectors = np.array([drum_vector(p.steps, p.steps_per_bar) for p in patterns])
+    return {
+        "vector": compare(vectors, vectors),
+        "plain cosine": unit @ unit.T,
+        "plain Hamming": played @ played.T + (1 - played) @ (1 - played).T,
+    }
+
+
+def tell_fills(train_path: Path, nearest: int = 10) -> dict:
+    """How well the nearest patterns of other drummers tell whether a pattern is a fill or a groove.
+
+    Returns:
+        How many fills and grooves have a pattern; for each measure the area under the curve of the share of fills among
+        the nearest, as if there were as many of each kind: 0.5 is chance, 1 is perfect.
+    """
+    chosen = [p for kind in ("beat", "fill") for p in load_performances(train_path, kind) if len(p.quarter_hits)]
+    fills_from = sum(len(p.quarter_hits) > 0 for p in load_performances(train_path))
+    folded = [fold(performance) for performance in chosen]
+    kept = [number for number, pattern in enumerate(folded) if pattern]
+    is_fill = np.array(kept) >= fills_from
+    drummers = np.array([chosen[number].name.split("/")[0] for number in kept])
+    figures = {"fills": int(is_fill.sum()), "beats": int((~is_fill).sum())}
+    foreign = drummers[:, None] != drummers
+    fills_there, beats_there = (foreign @ kind.astype(float) for kind in (is_fill, ~is_fill))
+    for name, scores in measure_likeness([folded[number] for number in kept]).items():
+        order = np.argsort(-np.where(foreign, scores, -np.inf), axis=1, kind="stable")[:, :nearest]
+        near = is_fill[order].sum(axis=1)
+        fills, beats = near / fills_there, (nearest - near) / beats_there
+        share = fills / (fills + beats)
+        more = share[is_fill][:, None] - share[~is_fill]
+        figures[name] = round(float((more > 0).mean() + 0.5 * (more == 0).mean()), 4)
+    return figures
+
+
 def describe_structure(grids: np.ndarray) -> np.ndarray:
     """Syncopation, density of kick, snare and hihat, and strength of the backbeat of grids (n, 3, 32), (n, 5).
 
@@ -170,11 +202,11 @@ def describe_structure(grids: np.ndarray) -> np.ndarray:
     return np.column_stack([syncopation, *(grids > 0.1).sum(axis=2).T, backbeat])
 
 
-def load_performances(train_path: Path) -> list[Performance]:
-    """The performances of the data set that are grooves, not fills, in the order of info.csv."""
+def load_performances(train_path: Path, kind: str = "beat") -> list[Performance]:
+    """The performances of the data set that are grooves, or those that are fills, in the order of info.csv."""
     root = Path(train_path) / "groove"
     with open(root / "info.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["beat_type"] == "beat"]
+        rows = [row for row in csv.DictReader(file) if row["beat_type"] == kind]
     return [
         Performance(
             name=row["id"],
