@@ -33,6 +33,8 @@ def run(eval_path: Path) -> dict:
         command = [sys.executable, "-m", "flows.cli", "ingest", str(folder), "--lake", str(lake), "--stems", "none"]
         done = subprocess.run([*AS_ANYONE, *command, "--json"], env=environment, capture_output=True, text=True)
         seconds = time.monotonic() - started
+        if not done.stdout.strip():
+            raise RuntimeError(f"The ingest ended with {done.returncode} and without a summary:\n{done.stderr[-2000:]}")
         summary = json.loads(done.stdout)
         predictions = Path(scratch) / "predictions.json"
         predictions.write_text(json.dumps(read_statuses(lake, folder)))
