@@ -204,7 +204,7 @@ def analyse_file(
         Path(params.lake) if kept else None,
     )
     with watch.on("beats"):
-        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux)
+        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
     with watch.on("sections"):

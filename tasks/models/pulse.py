@@ -13,6 +13,7 @@ import numpy as np
 from tasks.models.runtime import open_session
 from tasks.music import beats
 from tasks.music.beats import TEMPI_BPM, BeatParams, Pulse, Rhythm, blend_pulses, track_beats
+from tasks.music.key import Chroma
 from tasks.music.meter import METERS
 from tasks.music.onsets import compute_flux
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
@@ -25,31 +26,42 @@ _CHUNK_FRAMES = 6_000  # of the spectrogram: bounds memory
 _CONTEXT_FRAMES = 2_000  # heard on both sides of a chunk and thrown away
 
 
-def hear_rhythm(mixture: LogMel, drums: LogMel | None = None, params: BeatParams = BeatParams()) -> Rhythm:
+def hear_rhythm(
+    mixture: LogMel, drums: LogMel | None = None, chroma: Chroma | None = None, params: BeatParams = BeatParams()
+) -> Rhythm:
     """Find the beats, the bars and the tempo.
 
     Args:
         mixture: The spectrogram of the whole track.
         drums: That of its drum stem, where there is one; it has the same frames.
+        chroma: Of the whole track, whose changes say where bars begin; None leaves that to the network.
         params: The models.
 
     Returns:
         The rhythm; without beats for silence, noise, speech and anything shorter than a few beats.
     """
     drum_pulse = None if drums is None else hear_pulse(drums)
-    return combine_pulses(hear_pulse(mixture), drum_pulse, compute_flux(mixture if drums is None else drums), params)
+    flux = compute_flux(mixture if drums is None else drums)
+    return combine_pulses(hear_pulse(mixture), drum_pulse, flux, chroma, params)
 
 
-def combine_pulses(mixture: Pulse, drums: Pulse | None, flux: np.ndarray, params: BeatParams = BeatParams()) -> Rhythm:
+def combine_pulses(
+    mixture: Pulse,
+    drums: Pulse | None,
+    flux: np.ndarray,
+    chroma: Chroma | None = None,
+    params: BeatParams = BeatParams(),
+) -> Rhythm:
     """The rhythm of a mixture and, where there is one, its drum stem; a silent stem has no say.
 
     Args:
         mixture, drums: What the network heard in each; they have the same frames.
         flux: Of the drums, or of the mixture without them; float32 (frames,) at HOP_S.
+        chroma: Of the mixture.
         params: The models.
     """
     heard = mixture if drums is None or not flux.any() else blend_pulses(mixture, drums, params.drums_weight)
-    return track_beats(heard, flux, params)
+    return track_beats(heard, flux, chroma, params)
 
 
 def hear_pulse(mel: LogMel) -> Pulse:

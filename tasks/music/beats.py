@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tasks.music.accents import Accents, measure_accents, normalise_flux
+from tasks.music.harmony import VERSION as HARMONY_VERSION
+from tasks.music.harmony import measure_harmonic_change
+from tasks.music.key import Chroma
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.signals import HOP_S
 
-VERSION = "beat-readings-4"
+VERSION = f"beat-readings-5+{HARMONY_VERSION}"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 
@@ -78,6 +81,8 @@ class BeatParams:
             for the probability that there is a pulse at all.
         downbeat_gain: What a beat's downbeat activation, as a share of its beat activation, is multiplied by to make a
             probability.
+        harmony_weight: What one standard deviation of change in the harmony adds to the logarithm of the odds that a
+            beat is a downbeat.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none; below a half, since real music is heard less surely than the
             material of the network.
@@ -117,6 +122,7 @@ class BeatParams:
     )
     pulse_weights: tuple[float, float, float, float] = (5.39, 2.78, 1.23, -0.91)
     downbeat_gain: float = 1.0
+    harmony_weight: float = 1.0
     min_beats: int = 4
     min_pulse: float = 0.3
     drums_weight: float = 0.5
@@ -177,12 +183,15 @@ def no_pulse() -> Rhythm:
     return Rhythm(np.zeros(0), np.zeros(0, np.int64))
 
 
-def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams()) -> Rhythm:
+def track_beats(
+    pulse: Pulse, flux: np.ndarray, chroma: Chroma | None = None, params: BeatParams = BeatParams()
+) -> Rhythm:
     """Find the beats, the bars and the tempo in what the network heard.
 
     Args:
         pulse: Of the whole track.
         flux: float32 (frames,) at HOP_S, whose accents and swing are measured: of the drums, or of the mixture.
+        chroma: Whose changes say where bars begin; None leaves that to the network.
         params: The models.
 
     Returns:
@@ -207,7 +216,7 @@ def track_beats(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams(
     alternative_bpm = max(of_tempo, key=of_tempo.__getitem__, default=None)
     return Rhythm(
         time_s=reading.time_s,
-        beat_in_bar=_number_beats(pulse, reading, params),
+        beat_in_bar=_number_beats(pulse, reading, chroma, params),
         tempo_bpm=reading.tempo_bpm,
         tempo_confidence=certainty * tempo_probability,
         tempo_alternative_bpm=alternative_bpm,
@@ -291,10 +300,17 @@ def _read(
     return Reading(frames, time_s, bars, tempo_bpm, np.array(features))
 
 
-def _number_beats(pulse: Pulse, reading: Reading, params: BeatParams) -> np.ndarray:
+def _number_beats(pulse: Pulse, reading: Reading, chroma: Chroma | None, params: BeatParams) -> np.ndarray:
     """Places in the bar, with changes of the meter where most of the piece has that of the reading."""
-    free = find_bars(_downbeat_probability(pulse, reading.frames, params), pulse.meter[:, reading.frames], params.meter)
-    return (free if free.time_signature == reading.bars.time_signature else reading.bars).beat_in_bar
+    chance = _downbeat_probability(pulse, reading.frames, params)
+    if chroma is not None:
+        change = params.harmony_weight * measure_harmonic_change(chroma, reading.time_s)
+        chance = 1.0 / (1.0 + (1.0 / chance - 1.0) * np.exp(-change))
+    meter, signature = pulse.meter[:, reading.frames], reading.bars.time_signature
+    bars = find_bars(chance, meter, params.meter)
+    if bars.time_signature != signature:
+        bars = find_bars(chance, meter, params.meter, (signature,))
+    return bars.beat_in_bar
 
 
 def _tempo_probability(pulse: Pulse, frames: np.ndarray, tempo_bpm: float, reach: float = 1.6) -> float:

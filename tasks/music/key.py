@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.music.signals import SAMPLE_RATE_HZ, FrameStream
+from tasks.music.signals import SAMPLE_RATE_HZ, FrameStream, Signal
 
 VERSION = "peak-chroma-profiles-1"
 FRAME_SAMPLES = 16_384  # 0.37 s: two semitones at 65 Hz stay apart
@@ -147,6 +147,13 @@ def fold_semitones(fine: np.ndarray, tuning_semitones: float) -> np.ndarray:
     position = np.arange(fine.shape[0]) / BINS_A_SEMITONE - tuning_semitones
     distance = np.abs((position[None, :] - np.arange(12)[:, None] + 6) % 12 - 6)
     return (np.clip(1 - distance, 0, 1) @ fine).astype(np.float32)
+
+
+def compute_chroma(signal: Signal) -> Chroma:
+    """The chroma of audio in memory at SAMPLE_RATE_HZ."""
+    stream = ChromaStream()
+    stream.push(signal.samples)
+    return stream.finish()
 
 
 def detect_key(chroma: Chroma, params: KeyParams = KeyParams()) -> Key:

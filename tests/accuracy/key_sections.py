@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from tasks.audio import read_audio
 from tasks.models.pulse import hear_rhythm
-from tasks.music.key import ChromaStream, detect_key
+from tasks.music.key import compute_chroma, detect_key
 from tasks.music.sections import detect_sections
-from tasks.music.signals import MelStream, PoolStream
+from tasks.music.signals import PoolStream, compute_log_mel
 
 
 def run(eval_path: Path) -> dict:
@@ -63,20 +63,15 @@ def score_sections(eval_path: Path, folder: Path) -> dict:
 
 
 def hear_key(path: Path) -> str | None:
-    stream = ChromaStream()
-    stream.push(read_audio(path).samples)
-    return detect_key(stream.finish()).detected_key
+    return detect_key(compute_chroma(read_audio(path))).detected_key
 
 
 def hear_sections(path: Path) -> list[dict]:
     signal = read_audio(path)
-    mel, chroma = MelStream(), ChromaStream()
-    mel.push(signal.samples)
-    chroma.push(signal.samples)
-    mixture, spectrum = mel.finish(), PoolStream()
+    mixture, chroma, spectrum = compute_log_mel(signal), compute_chroma(signal), PoolStream()
     spectrum.push(mixture)
-    rhythm = hear_rhythm(mixture)
-    found = detect_sections(spectrum.finish(), chroma.finish(), rhythm.time_s, rhythm.beat_in_bar, signal.duration_s)
+    rhythm = hear_rhythm(mixture, chroma=chroma)
+    found = detect_sections(spectrum.finish(), chroma, rhythm.time_s, rhythm.beat_in_bar, signal.duration_s)
     return [
         {"start": float(start_s), "end": float(end_s), "label": str(label)}
         for start_s, end_s, label in zip(found.start_s, found.end_s, found.section_label, strict=True)

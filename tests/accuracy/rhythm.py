@@ -19,6 +19,7 @@ import numpy as np
 from tasks.audio import read_audio
 from tasks.models.pulse import hear_rhythm
 from tasks.music.beats import Rhythm
+from tasks.music.key import compute_chroma
 from tasks.music.onsets import detect_onsets
 from tasks.music.signals import LogMel, Signal, compute_log_mel
 from tests.accuracy.drums import hear as hear_stem
@@ -44,7 +45,7 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
     with TemporaryDirectory() as folder:
         rows = read_manifest(eval_path / "tempo_key")
         paths = {row["file"]: eval_path / "tempo_key" / row["file"] for row in rows}
-        rhythms = {file: hear_rhythm(*hear_stem(read_audio(path))) for file, path in paths.items()}
+        rhythms = {file: hear_file(path) for file, path in paths.items()}
         truth = {row["file"]: json.loads((eval_path / "tempo_key" / row["truth_file"]).read_text()) for row in rows}
         result = score_rhythms(eval_path, rhythms, Path(folder))
         result |= {"downbeat_F": score_downbeats(rhythms, truth), "calibration": calibrate(rhythms, truth)}
@@ -56,6 +57,11 @@ def run(eval_path: Path, figure_path: Path | None = None) -> dict:
     if figure_path is not None:
         draw_calibration(rhythms, truth, figure_path)
     return result
+
+
+def hear_file(path: Path) -> Rhythm:
+    signal = read_audio(path)
+    return hear_rhythm(*hear_stem(signal), compute_chroma(signal))
 
 
 def score_rhythms(eval_path: Path, rhythms: dict[str, Rhythm], folder: Path) -> dict:

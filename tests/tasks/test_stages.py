@@ -30,7 +30,7 @@ def test_stages_come_after_those_they_need():
     [
         (["decode"], set(NEEDS)),
         (["beats"], {"beats", "sections", "patterns", "midi"}),
-        (["key"], {"key", "sections", "patterns", "midi"}),
+        (["key"], {"key", "beats", "sections", "patterns", "midi"}),
         (["onsets"], {"onsets"}),
         (["chromaprint", "midi"], {"chromaprint", "midi"}),
         ([], set()),

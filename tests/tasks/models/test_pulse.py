@@ -70,7 +70,9 @@ def test_the_drum_stem_is_heard_where_the_mixture_hides_the_beat():
     rng = np.random.default_rng(0)
     drums = play(rock(np.arange(0.4, 30, 60 / 110)), 30)
     mixture = make_mel(drums + 0.5 * rng.standard_normal(len(drums)))
-    assert hear_rhythm(mixture, make_mel(drums), BeatParams(drums_weight=0.9)).tempo_bpm == pytest.approx(110, rel=0.02)
+    assert hear_rhythm(mixture, make_mel(drums), params=BeatParams(drums_weight=0.9)).tempo_bpm == pytest.approx(
+        110, rel=0.02
+    )
 
 
 def test_the_pulse_has_one_frame_for_two_of_the_spectrogram():

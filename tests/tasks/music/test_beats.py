@@ -14,6 +14,7 @@ from tasks.music.beats import (
     tempo_between,
     track_beats,
 )
+from tasks.music.key import CHROMA_HOP_S, Chroma
 from tasks.music.meter import BEATS_PER_BAR, METERS
 from tasks.music.onsets import compute_flux
 from tests.drum_beats import make_mel, play, rock, share_found
@@ -127,3 +128,16 @@ def test_beats_in_three_parts_make_six_eight():
     rhythm = track_beats(hear_bars(beat_s, beat_s[::2], parts_s), np.zeros(3_000, np.float32))
     assert rhythm.time_signature == "6/8"
     assert rhythm.tempo_bpm == pytest.approx(76, rel=0.01)
+
+
+def test_where_the_network_is_in_doubt_chords_say_where_the_bar_begins():
+    beat_s = np.arange(0.5, 29, 0.5)
+    pulse = hear_bars(beat_s, beat_s[::2])  # the first and the third beat of each bar sound alike
+    values = np.zeros((12, 150), np.float32)
+    chord = ((np.arange(150) * CHROMA_HOP_S - beat_s[2]) // 2.0).astype(int)  # of four beats, from the third beat on
+    values[chord % 12, np.arange(150)] = 1.0
+    rhythm = track_beats(pulse, np.zeros(3_000, np.float32), Chroma(values, tonality=0.8))
+    downbeats_s = rhythm.time_s[rhythm.beat_in_bar == 1]
+    assert rhythm.time_signature == "4/4"
+    assert len(downbeats_s) >= 13
+    np.testing.assert_allclose((downbeats_s - beat_s[2] + 0.1) % 2.0, 0.1, atol=0.05)
