@@ -82,7 +82,9 @@ class FingerprintIndex:
 
     def look_up(self, keys: np.ndarray, most: int) -> Hits:
         """All places with these keys, uint32 (n,), but not of a key with more than `most` places."""
-        order = np.argsort(keys, kind="stable")  # neighbours in the files are then read together
+        # In the order of the keys, neighbours in the files are read together.
+        numbered = np.sort((keys.astype(np.uint64) << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64))
+        order = (numbered & np.uint64(0xFFFF_FFFF)).astype(np.int64)
         found = [part.segment.find(keys[order]) for part in self.parts]
         counts = [last - first for first, last in found]
         rare = sum(counts, np.zeros(len(keys), np.int64)) <= most

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 KEY_BITS = 28
-PLACES_A_STEP = 32  # of the directory: fewer make it long, more make a search slow
+PLACES_A_STEP = 8  # of the directory: fewer make it long, more make a search slow
 MOST_LOW_BITS = 16
 MERGE_RANGES = 64  # keys are merged range by range, so that memory does not grow with the segments
 MAX_ITEMS = 1 << 32  # places are 32-bit numbers
@@ -176,10 +176,13 @@ def merge_segments(parts: Iterable[tuple[Segment, np.ndarray]], folder: Path) ->
         items = files.enter_context(_Writer(folder / "items.npy", np.uint32, start))
         lows = files.enter_context(_Writer(folder / "lows.npy", _low_type(low_bits), count))
         places = files.enter_context(_Writer(folder / "places.npy", np.uint32, count))
+        steps = (1 << (KEY_BITS - low_bits)) + 1
+        directory = files.enter_context(_Writer(folder / "directory.npy", np.int64, steps))
         for segment, kept in parts:
             for track in np.flatnonzero(kept):
                 items.write(segment.track_items(track))
-        directory = [np.zeros(1, np.int64)]
+        directory.write(np.zeros(1, np.int64))
+        reached = 0
         for first_key, last_key in _cut_keys():
             found = [
                 _move_places(segment, kept, move, first_key, last_key)
@@ -192,8 +195,8 @@ def merge_segments(parts: Iterable[tuple[Segment, np.ndarray]], folder: Path) ->
             places.write(np.concatenate([moved for _, moved in found])[order])
             edges = np.arange(first_key, last_key, 1 << low_bits)[1:]
             inner = np.searchsorted(keys, edges.astype(np.uint32))
-            directory.append(directory[-1][-1] + np.concatenate([inner, [len(keys)]]))
-    np.save(folder / "directory.npy", np.concatenate(directory).astype(np.int64))
+            directory.write((reached + np.concatenate([inner, [len(keys)]])).astype(np.int64))
+            reached += len(keys)
 
 
 def hash_items(items: np.ndarray) -> int:

@@ -76,7 +76,8 @@ def run(eval_path: Path, others: Iterable[Path] = GAMES) -> dict:
 
     Returns:
         Recall for each change, by tier, and of copies among each other; files of different songs that were merged;
-        true versions found and merged, and pairs of different songs called versions; how many files of each. Of the
+        true versions found (their songs are linked as versions) and merged, and pairs of different songs called
+        versions; how many files of each. Of the
         clips, how many are recognised for each change, and answers that name another song.
     """
     with TemporaryDirectory() as scratch:
@@ -148,12 +149,13 @@ def score(heard: Heard, clips: Sequence[Clip], asked: Heard, truth: Path, eval_p
     merged = {pair for paths in members.values() for pair in combinations(sorted(paths), 2)}
     false = [pair for pair in merged if are_other_songs(title[pair[0]], title[pair[1]])]
     false_versions = [pair for pair in grouped.versions if are_other_songs(title[pair[0]], title[pair[1]])]
-    by_name = {path.name: path for path in heard if path.name in copies}
-    true_versions = {
-        tuple(sorted((by_name[row["file_a"]], by_name[row["file_b"]])))
+    song = {path.name: song for path, song in grouped.song.items()}
+    linked = {frozenset(grouped.song[path] for path in pair) for pair in grouped.versions}
+    true_versions = [
+        frozenset((song[row["file_a"]], song[row["file_b"]]))
         for row in read_table(truth / "pairs.csv")
         if row["relation"] == "version"
-    }
+    ]
     groups = [{"file": path.name, "group": song} for path, song in grouped.song.items() if path.name in copies]
     return {
         "copies": len(groups),
@@ -162,8 +164,8 @@ def score(heard: Heard, clips: Sequence[Clip], asked: Heard, truth: Path, eval_p
         "false_merges": len(false),
         "false_merges_are": [[str(path) for path in pair] for pair in sorted(false)[:20]],
         "versions": len(true_versions),
-        "versions_found": len(true_versions & grouped.versions),
-        "versions_merged": len(true_versions & merged),
+        "versions_found": sum(len(pair) == 2 and pair in linked for pair in true_versions),
+        "versions_merged": sum(len(pair) == 1 for pair in true_versions),
         "false_versions": len(false_versions),
         "false_versions_are": [[str(path) for path in pair] for pair in sorted(false_versions)[:20]],
         "recall_of_clips": {change: [sum(hits) / len(hits), len(hits)] for change, hits in found.items()},

@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.record import record_run
-from flows.report import name_ingest, tag_run
+from flows.report import name_ingest, tag_run, write_known_track
 from flows.settings import Settings
 from tasks.commit import Counts, TooManyRejects, check_rejects
 from tests.nights import Night, write_nights
@@ -25,12 +25,15 @@ def prefect():
 
 
 @flow(name="ingest", flow_run_name=name_ingest)
-def example(sources: list[str], lake, corpus: str | None = None, error: Exception | None = None):
+def example(
+    sources: list[str], lake, corpus: str | None = None, error: Exception | None = None, known: list | None = None
+):
     """A run as flows/ingest.py records it, with the rows of the tests instead of an analysis."""
     with record_run(lake, "ingest", {"sources": sources}, Settings()) as run:
         tag_run(["library", "live"])
         run.note_plan(lake, 5)
         run.tally.add(Counts(new=4, rejected=1, audio_s=7200))
+        run.known = known
         write_reject(lake, run.run_id)
         if error:
             raise error
@@ -50,6 +53,44 @@ def read_back(state):
         run = client.read_flow_run(state.state_details.flow_run_id)
         wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
         return run, {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=wanted)}
+
+
+KNOWN = {
+    "track_id": "a",
+    "uri": "file:///faster.mp3",
+    "title": None,
+    "source_song_id": "s",
+    "relation": "transformed",
+    "known_track_id": "b",
+    "known_title": "Song",
+    "score": 0.8,
+    "overlap_s": 100.0,
+    "speed_ratio": 1.05,
+    "known_sections": 3,
+    "sections": [
+        {"section": "verse", "start_s": 0.0, "end_s": 12.3},
+        {"section": "chorus", "start_s": 12.3, "end_s": 30.0},
+    ],
+}
+
+
+def test_a_known_song_is_told_with_its_speed_and_sections():
+    assert write_known_track(KNOWN) == {
+        "track": "file:///faster.mp3",
+        "relation": "transformed, at +5.0 % speed",
+        "of": "Song",
+        "song": "s",
+        "sections": "verse 0–12 s, chorus 12–30 s and 1 more",
+    }
+
+
+def test_known_songs_are_counted_in_the_summary_and_listed(lake):
+    state = example(["/music/library"], lake, known=[KNOWN], return_state=True)
+    _, artifacts = read_back(state)
+    assert "1 of the tracks are known songs, with 3 sections" in artifacts["ingest-summary"].data
+    assert json.loads(artifacts["ingest-known-songs"].data)[0]["of"] == "Song"
+    summary = state.result()
+    assert (summary["known_tracks"], summary["known_sections"], summary["known_songs"]) == (1, 3, [KNOWN])
 
 
 def test_a_run_leaves_a_summary_its_rejects_and_a_link(lake):
