@@ -13,8 +13,11 @@ import httpx
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from catalog.dashboard.server import serve_page
@@ -87,6 +90,7 @@ def run_services(settings: Settings, prefect_port: int, dashboard_port: int) -> 
         _wait_for(services)
         _make_pool(environment["PREFECT_API_URL"])
         _set_automations(environment["PREFECT_API_URL"])
+        _end_dead_runs(environment["PREFECT_API_URL"])
         _run(["deploy", "--all", "--prefect-file", str(DEPLOYMENTS)], environment)
         worker = ["worker", "start", "--pool", POOL]
         services.processes["worker"] = stack.enter_context(_started(worker, environment, logs / "worker.log"))
@@ -102,13 +106,25 @@ def _make_pool(api_url: str) -> None:
 
 
 def _set_automations(api_url: str) -> None:
-    """Make Prefect's automations, or bring them up to date."""
+    """Make Prefect's automations, and replace those that were declared otherwise."""
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         for declared in yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))["automations"]:
             automation = AutomationCore.model_validate(declared)
-            for known in client.read_automations_by_name(automation.name):
-                client.delete_automation(known.id)
-            client.create_automation(automation)
+            same = {"trigger": {"id"}, "id": True}
+            known = client.read_automations_by_name(automation.name)
+            if [one.model_dump(exclude=same) for one in known] != [automation.model_dump(exclude=same)]:
+                for one in known:
+                    client.delete_automation(one.id)
+                client.create_automation(automation)
+
+
+def _end_dead_runs(api_url: str) -> None:
+    """Call the runs Crashed that a server which was ended in a hurry left running: they would occupy the work pool."""
+    dead = FlowRunFilter(state={"type": {"any_": [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]}})
+    pool = WorkPoolFilter(name={"any_": [POOL]})
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=dead, work_pool_filter=pool):
+            client.set_flow_run_state(run.id, Crashed(message="It died with its worker."), force=True)
 
 
 @contextmanager

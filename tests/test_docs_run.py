@@ -15,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 
 import catalog
+from catalog.errors import CatalogError
 from tests.faults.test_postgres import INITDB, PASSWORD, Server
 from tests.test_docs import TEXTS
 
@@ -141,6 +143,14 @@ def ask(lake: Path, query: str, address: str | None = None) -> list[tuple]:
         return connection.execute(query).fetchall()
 
 
+def count_completed(lake: Path) -> int:
+    """The runs that have completed; none where the lake is still being made."""
+    try:
+        return ask(lake, "SELECT count(*) FROM runs WHERE state = 'completed'")[0][0]
+    except (CatalogError, duckdb.Error):
+        return 0
+
+
 @slow
 def test_the_readme(shell):
     _, use, query, night, up = read_blocks("README.md")
@@ -156,7 +166,7 @@ def test_the_readme(shell):
     )
     shell.places |= {"PATTERN_ID": pattern, "TRACK_ID": track, "TRACK TRACK": f"{track} {other}", "> 160": "> 0"}
     said = {line: shell.run(line) for line in [*use[3:], *query]}
-    assert all(said[line] for line in said if "-o" not in line and line != "midime shell")
+    assert f"{len(SAMPLES)} tracks" in said["midime status"]
     (code,) = read_blocks("README.md", "python")
     (shell.home / "read.py").write_text("\n".join(code).replace("PATTERN_ID", pattern))
     shell.run("python read.py")
@@ -172,13 +182,13 @@ def test_the_readme(shell):
 
 def run_on_services(shell: Shell, lines: list[str], prefect: int, lake: Path) -> None:
     """Start the services by the first line, then run the others; an ingest that they ask for comes to its end."""
-    before = ask(lake, "SELECT count(*) FROM runs WHERE state = 'completed'") if lake.exists() else [(0,)]
+    before = count_completed(lake)
     shell.run(lines[0])
     shell.wait_for(prefect)
     shell.wait_until(lambda: "Ctrl-C" in "".join(path.read_text() for path in shell.home.glob("server*.log")))
     for line in lines[1:]:
         shell.run(line)
-    shell.wait_until(lambda: ask(lake, "SELECT count(*) FROM runs WHERE state = 'completed'") > before)
+    shell.wait_until(lambda: count_completed(lake) > before)
 
 
 @slow
@@ -190,16 +200,15 @@ def test_the_page_on_scheduling(shell):
     run_on_services(shell, [*up, *ingest], prefect, lake)
     shell.end()
     other = find_port()
+    shell.environment["PREFECT_HOME"] = str(shell.home / "own")
     shell.places |= {"4200": other, "MIDIME_LAKE=/lake": f"MIDIME_LAKE={shell.home}/lake"}
     shell.run(f"prefect server start --port {other}")
-    shell.wait_until(lambda: "Uvicorn running" in "".join(path.read_text() for path in shell.home.glob("server*.log")))
+    shell.wait_for(other)
     for line in own:
         shell.run(line, folder=None if SERVES.match(line) else ROOT)
     for line in ingest:
         shell.run(line)
-    shell.wait_until(
-        lambda: (shell.home / "lake").exists() and ask(shell.home / "lake", "FROM runs WHERE state = 'completed'")
-    )
+    shell.wait_until(lambda: count_completed(shell.home / "lake") == 1)
     (schedule,) = read_blocks("docs/scheduling.md", "yaml")
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     deployments["deployments"][0] |= yaml.safe_load("\n".join(schedule))
