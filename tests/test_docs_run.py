@@ -260,10 +260,11 @@ def test_the_page_on_scaling_out_with_postgresql(shell, tmp_path_factory):
 
 @slow
 def test_the_page_on_upgrading(shell):
-    """In a clone whose environment is up to date."""
+    """In a clone whose environment is up to date, of a repository whose branch is what is tested here."""
     (lines,) = read_blocks("docs/upgrading.md")
     clone = shell.home / "midime"
-    shell.run(f"git clone --quiet {ROOT} {clone}")
+    shell.run(f"git clone --quiet --bare {ROOT} upstream.git && git -C upstream.git update-ref refs/heads/tested HEAD")
+    shell.run("git -C upstream.git symbolic-ref HEAD refs/heads/tested && git clone --quiet upstream.git midime")
     (clone / ".venv").mkdir()
     (clone / ".venv/bin").symlink_to(BIN)
     (clone / ".venv/.installed").touch()
