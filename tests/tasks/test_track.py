@@ -79,6 +79,7 @@ def test_stems_are_filed_under_the_track(backbeat, tmp_path):
     assert {tmp_path / stem.uri for stem in result.analysis.stems} == set(folder.iterdir())
     for stem in result.analysis.stems:
         assert hash_file(tmp_path / stem.uri) == stem.sha256
+        assert (tmp_path / stem.uri).stat().st_size == stem.size_bytes
         assert Path(stem.uri).name == f"{stem.stem}.{stem.sha256[:12]}.flac"
         assert soundfile.info(tmp_path / stem.uri).frames == 12 * 44_100
 
