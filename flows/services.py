@@ -26,7 +26,7 @@ from flows.settings import Settings
 
 POOL = "midime"
 ROOT = Path(__file__).parents[1]
-DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "automations.yaml"
+DEPLOYMENTS, AUTOMATIONS = ROOT / "prefect.yaml", ROOT / "flows/automations.yaml"
 HOST = "127.0.0.1"
 PATIENCE_S, STEP_S = 180.0, 0.5
 GRACE_S = 30.0
