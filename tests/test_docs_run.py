@@ -114,6 +114,11 @@ class Shell:
             assert time.monotonic() < deadline, f"Nothing happened for {PATIENCE_S} s."
             time.sleep(0.5)
 
+    def read_log(self) -> str:
+        """What the server that was started last has said."""
+        *_, log = self._servers[-1]
+        return Path(log.name).read_text()
+
     def end(self) -> None:
         """End the servers, as Ctrl-C would."""
         for _, process, _ in self._servers:
@@ -185,7 +190,7 @@ def run_on_services(shell: Shell, lines: list[str], prefect: int, lake: Path) ->
     before = count_completed(lake)
     shell.run(lines[0])
     shell.wait_for(prefect)
-    shell.wait_until(lambda: "Ctrl-C" in "".join(path.read_text() for path in shell.home.glob("server*.log")))
+    shell.wait_until(lambda: "Ctrl-C" in shell.read_log())
     for line in lines[1:]:
         shell.run(line)
     shell.wait_until(lambda: count_completed(lake) > before)
