@@ -32,7 +32,8 @@ def open_cluster(settings: Settings) -> Iterator[str]:
     logging.getLogger("distributed").setLevel(logging.ERROR)  # workers that come and go are no news
     # A worker that dies has the one track in hand on its conscience: do not give it to another.
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        # The profiler of a worker keeps what it saw: 0.1 MB a short track.
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}),
         LocalCluster(
             n_workers=settings.workers,
             threads_per_worker=1,

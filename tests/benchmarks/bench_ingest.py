@@ -128,7 +128,7 @@ def measure_memory(top: Path, tracks: int, stems: int = 4) -> dict[int, int]:
     jobs = make_plan([top / "corpus"], "c", None, {}).jobs
     curve = {}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}),
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
     ):
         worker = psutil.Process(cluster.workers[0].pid)
