@@ -22,7 +22,7 @@ def station(name: str) -> Callable:
         def run(*args, **kwargs):
             try:
                 return work(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # whatever it is, it goes on, with the name of the station
                 error.add_note(name)
                 raise
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from tasks.music.key import Chroma
+from tasks.music.key import Chroma, KeyParams
 
 VERSION = "chroma-change-1"
-MIN_TONALITY = 0.3  # less is drums alone, whose pitch classes mean nothing
 MOST_DEVIATIONS = 2.0
 
 
@@ -24,7 +23,7 @@ def measure_harmonic_change(chroma: Chroma, time_s: np.ndarray) -> np.ndarray:
         Papadopoulos & Peeters, "Joint estimation of chords and downbeats from an audio signal", IEEE Transactions on
         Audio, Speech, and Language Processing 19(1), 2011.
     """
-    if len(time_s) < 3 or chroma.tonality < MIN_TONALITY:
+    if len(time_s) < 3 or chroma.tonality < KeyParams.min_tonality:
         return np.zeros(len(time_s))
     interval_s = np.diff(time_s)
     borders_s = np.concatenate([[time_s[0] - interval_s[0]], time_s, [time_s[-1] + interval_s[-1]]])
