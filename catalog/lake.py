@@ -457,6 +457,16 @@ def read_arrow(
     return table
 
 
+@contextmanager
+def one_snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[int]:
+    """Read the same snapshot in all queries of the block, whatever is committed meanwhile; gives its number."""
+    connection.execute("BEGIN")
+    try:
+        yield newest_snapshot(connection)
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def newest_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
     """The snapshot that the connection reads."""
     return connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()[0]

@@ -9,14 +9,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 FOLDER = ".progress"
 STEP_S = 1.0  # between two writes of one run
 WIDTH = 200  # bytes of a file: always the same, so that a shorter text leaves nothing of a longer one
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,16 @@ def tell_progress(lake: Path, run_id: str) -> Iterator[Teller]:
 def read_progress(lake: Path) -> dict[str, Progress]:
     """The runs whose process lives, by their run_id."""
     return {path.stem: _read(path) for path in _list_files(lake) if is_alive(path)}
+
+
+def read_beside_progress(lake: Path, read: Callable[[], Found]) -> tuple[Found, dict[str, Progress]]:
+    """What `read` finds in the lake, and the runs whose process lived before it or lives after it.
+
+    A run that begins or ends meanwhile is among them: so one that `read` finds running, and that is not, is dead.
+    """
+    before = read_progress(lake)
+    found = read()
+    return found, before | read_progress(lake)
 
 
 def read_last_word(lake: Path, run_id: str) -> float | None:

@@ -3,11 +3,24 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import duckdb
+
 from catalog.errors import CatalogError
-from catalog.lake import connect, newest_snapshot, read_arrow
+from catalog.lake import connect, one_snapshot, read_arrow
 from catalog.lost_runs import describe_loss, find_lost_runs
-from catalog.progress import read_progress
+from catalog.progress import read_beside_progress
 from flows.settings import Settings
+
+VIEWS = {
+    "totals": "FROM lake_totals",
+    "indexes": "FROM index_health ORDER BY instrument_type",
+    "runs": (
+        "SELECT run_id, flow, array_to_string(corpora, ', ') AS corpora, state,"
+        " strftime(started_at, '%Y-%m-%d %H:%M UTC') AS started_at, round(wall_s) AS seconds,"
+        " files_seen, files_new, files_rejected, files_failed FROM run_history ORDER BY started_at DESC LIMIT 5"
+    ),
+    "alarms": "SELECT message FROM alarms WHERE is_open ORDER BY severity, raised_at DESC",
+}
 
 
 def read_status(settings: Settings) -> dict:
@@ -24,26 +37,24 @@ def _read_lake(settings: Settings) -> dict:
         connection = connect(settings.lake, settings.catalog)
     except CatalogError as error:
         return {"lake": str(error), "alarms": [], "index": "none", "runs": []}
-    before = read_progress(settings.lake)
     with connection:
-        (total,) = read_arrow(connection, "FROM lake_totals").to_pylist()
-        indexes = read_arrow(connection, "FROM index_health ORDER BY instrument_type").to_pylist()
-        runs = read_arrow(
-            connection,
-            "SELECT run_id, flow, array_to_string(corpora, ', ') AS corpora, state,"
-            " strftime(started_at, '%Y-%m-%d %H:%M UTC') AS started_at, round(wall_s) AS seconds,"
-            " files_seen, files_new, files_rejected, files_failed FROM run_history ORDER BY started_at DESC LIMIT 5",
-        )
-        alarms = read_arrow(connection, "SELECT message FROM alarms WHERE is_open ORDER BY severity, raised_at DESC")
-        lost = {run["run_id"]: run for run in find_lost_runs(connection, before | read_progress(settings.lake))}
-        return {
-            "lake": f"{settings.lake}: {total['tracks']} tracks, {total['audio_h']:.2f} h, "
-            f"{total['patterns']} patterns, snapshot {newest_snapshot(connection)}",
-            "alarms": [describe_loss(run["flow"], run["corpora"]) for run in lost.values()]
-            + alarms["message"].to_pylist(),
-            "index": "; ".join(map(_describe_index, indexes)) or "none yet: there are no patterns",
-            "runs": [_name_state(run, lost) for run in runs.to_pylist()],
-        }
+        found, alive = read_beside_progress(settings.lake, lambda: _read_views(connection))
+    (total,) = found["totals"]
+    lost = {run["run_id"]: run for run in found["running"] if run["run_id"] not in alive}
+    return {
+        "lake": f"{settings.lake}: {total['tracks']} tracks, {total['audio_h']:.2f} h, "
+        f"{total['patterns']} patterns, snapshot {found['snapshot']}",
+        "alarms": [describe_loss(run["flow"], run["corpora"]) for run in lost.values()]
+        + [alarm["message"] for alarm in found["alarms"]],
+        "index": "; ".join(map(_describe_index, found["indexes"])) or "none yet: there are no patterns",
+        "runs": [_name_state(run, lost) for run in found["runs"]],
+    }
+
+
+def _read_views(connection: duckdb.DuckDBPyConnection) -> dict:
+    with one_snapshot(connection) as snapshot:
+        answers = {name: read_arrow(connection, sql).to_pylist() for name, sql in VIEWS.items()}
+        return answers | {"running": find_lost_runs(connection, alive=()), "snapshot": snapshot}
 
 
 def _name_state(run: dict, lost: Collection[str]) -> dict:

@@ -8,13 +8,12 @@ import duckdb
 
 from catalog.dashboard.panels import read_panels
 from catalog.lost_runs import MESSAGE, describe_loss
-from catalog.progress import Progress, read_progress
+from catalog.progress import Progress, read_beside_progress
 
 
 def read_live(connection: duckdb.DuckDBPyConnection, lake: Path) -> dict:
     """The panels of a lake as it is now."""
-    before = read_progress(lake)
-    return add_progress(read_panels(connection), before | read_progress(lake))
+    return add_progress(*read_beside_progress(lake, lambda: read_panels(connection)))
 
 
 def add_progress(panels: dict, alive: Mapping[str, Progress]) -> dict:
@@ -22,7 +21,7 @@ def add_progress(panels: dict, alive: Mapping[str, Progress]) -> dict:
 
     Args:
         panels: The answers of `read_panels`; they stay as they are.
-        alive: The runs at work, read before or after the panels: both together, so that none is missed.
+        alive: The runs at work, read beside the panels.
     """
     live = copy.copy(panels)
     live["panels"] = dict(panels["panels"])

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import duckdb
 
-from catalog.lake import newest_snapshot, read_arrow
+from catalog.lake import one_snapshot, read_arrow
 
 DAYS = 90
 MOST_FILES = 500  # more failed files than anybody reads on a page; `failed_files` has them all
@@ -38,7 +38,7 @@ PANELS = {
 
 
 def read_panels(connection: duckdb.DuckDBPyConnection, days: int = DAYS, now: datetime | None = None) -> dict:
-    """The answers to all panels, fit for JSON.
+    """The answers to all panels, of one snapshot, fit for JSON.
 
     Args:
         connection: The lake.
@@ -50,10 +50,11 @@ def read_panels(connection: duckdb.DuckDBPyConnection, days: int = DAYS, now: da
         Where a panel has a column run_id, it holds the run's place among the rows of the panel `runs`, or None.
     """
     now = now or datetime.now(UTC)
-    answers = {
-        name: read_arrow(connection, sql, {"since": now - timedelta(days=days)} if "$since" in sql else None)
-        for name, sql in PANELS.items()
-    }
+    since = {"since": now - timedelta(days=days)}
+    with one_snapshot(connection) as snapshot:
+        answers = {
+            name: read_arrow(connection, sql, since if "$since" in sql else None) for name, sql in PANELS.items()
+        }
     places = {run_id: place for place, run_id in enumerate(answers["runs"]["run_id"].to_pylist())}
     panels = {}
     for name, answer in answers.items():
@@ -63,7 +64,7 @@ def read_panels(connection: duckdb.DuckDBPyConnection, days: int = DAYS, now: da
             columns[at] = [places.get(run_id) for run_id in columns[at]]
         rows = [[_plain(value) for value in row] for row in zip(*columns, strict=True)]
         panels[name] = {"columns": answer.column_names, "rows": rows}
-    return {"made_at": _plain(now), "snapshot": newest_snapshot(connection), "days": days, "panels": panels}
+    return {"made_at": _plain(now), "snapshot": snapshot, "days": days, "panels": panels}
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ from catalog.dashboard.live import add_progress
 from catalog.dashboard.page import build_page, encode_panels, name_lake
 from catalog.dashboard.panels import read_panels
 from catalog.lake import connect, newest_snapshot
-from catalog.progress import read_progress
+from catalog.progress import read_beside_progress
 
 HOST = "127.0.0.1"
 KEPT_S = 60
@@ -36,18 +36,20 @@ def serve_page(lake: Path, catalog: str | None = None, port: int = 0, host: str 
         lock = threading.Lock()
         made: dict = {}
 
+        def newest() -> dict:
+            """The panels of the newest snapshot, never older than a minute: some alarms come with time alone."""
+            old = time.time() - made["made_at"] / 1000 > KEPT_S if made else True
+            if old or made["snapshot"] != newest_snapshot(connection):
+                made.update(read_panels(connection))
+            return made
+
         def panels() -> dict:
-            """The panels of the newest snapshot, never older than a minute (some alarms come with time alone), with the
-            progress of this moment."""
+            """The newest panels with the progress of this moment."""
             with lock:
-                before = read_progress(lake)
-                old = time.time() - made["made_at"] / 1000 > KEPT_S if made else True
-                if old or made["snapshot"] != newest_snapshot(connection):
-                    made.update(read_panels(connection))
-                alive = before | read_progress(lake)
+                newest_panels, alive = read_beside_progress(lake, newest)
                 done = sum(progress.analysed + progress.given_up for progress in alive.values())
-                mark = f"{made['snapshot']}-{made['made_at']}-{len(alive)}-{done}"
-                return add_progress(made, alive) | {"name": name_lake(lake), "mark": mark}
+                mark = f"{newest_panels['snapshot']}-{newest_panels['made_at']}-{len(alive)}-{done}"
+                return add_progress(newest_panels, alive) | {"name": name_lake(lake), "mark": mark}
 
         class Handler(_Handler):
             read = staticmethod(panels)

@@ -286,6 +286,7 @@ def test_a_served_page_follows_an_ingest_to_its_end(open_page, lake, write_track
             assert re.search(r"Ingesting loops – [0-5] of 6 tracks", page.locator("#running").text_content())
             page.locator("#totals b", has_text="6").first.wait_for(timeout=120_000)
             page.locator("#running").wait_for(state="hidden", timeout=120_000)
+            assert page.locator("#status .alarms").all_text_contents() == []
             assert page.locator("#status h1").text_content() == "All good"
             assert "6 new" in page.locator("#status p").text_content()
     assert ingest.returncode == 0

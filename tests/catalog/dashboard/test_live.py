@@ -6,6 +6,7 @@ import pytest
 
 from catalog.dashboard.live import add_progress, read_live
 from catalog.dashboard.panels import read_panels
+from catalog.lake import connect, newest_snapshot
 from catalog.lost_runs import close_lost_runs
 from catalog.progress import Progress, tell_progress
 from tests.nights import Night, write_nights
@@ -47,6 +48,27 @@ def test_a_dead_run_is_lost_in_the_words_of_the_views(lake, running):
     (told,) = lake.query("SELECT kind, severity, message, is_open FROM alarms").to_pylist()
     assert {name: run[name] for name in closed} == closed
     assert {name: alarm[name] for name in told} == told
+
+
+def test_all_panels_are_of_the_snapshot_that_the_page_names(lake, running):
+    ended = []
+
+    class Watched:
+        """A connection on which the run ends as soon as its row has been read."""
+
+        def execute(self, sql, *parameters):
+            answer = connection.execute(sql, *parameters)
+            if "FROM run_history WHERE" in sql and not ended:
+                with lake.transaction("end") as change:
+                    change.connection.execute("UPDATE runs SET state = 'completed', ended_at = now()")
+                ended.append(lake.snapshot)
+            return answer
+
+    with connect(lake.folder) as connection:
+        panels = read_panels(Watched())
+        assert panels["snapshot"] < ended[0] == newest_snapshot(connection)
+    assert [row["state"] for row in rows(panels, "runs")] == ["running"]
+    assert len(rows(panels, "running")) == 1
 
 
 def test_a_living_run_is_not_lost(lake, running):
