@@ -197,6 +197,18 @@ PATTERNS = Table(
             "The vector: 96 numbers of unit length, see tasks/music/vectors.py and basslines.py.",
         ),
         Field("quality_score", "FLOAT", "From 0 to 1: how regular the pattern is and how sure its hits are."),
+        Field(
+            "swing_ratio",
+            "FLOAT",
+            "As tracks.swing_ratio, from the section's own hits or notes; NULL with few between the beats and in 6/8.",
+        ),
+        Field(
+            "microtiming_ms",
+            "FLOAT",
+            "How far the hits or notes lie behind the swung grid of the beats on average, less than 0: before it; NULL "
+            "with fewer than 16 on it.",
+        ),
+        Field("microtiming_spread_ms", "FLOAT", "Standard deviation of that distance: small for machines."),
         Field("created_at", "TIMESTAMPTZ", "When the pattern was committed."),
     ),
     key=("pattern_id",),

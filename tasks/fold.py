@@ -7,7 +7,8 @@ import numpy as np
 
 from tasks.music.basslines import bass_vector, fold_bassline, write_bassline
 from tasks.music.beats import Rhythm
-from tasks.music.drums import Hits
+from tasks.music.drums import INSTRUMENTS, Hits
+from tasks.music.feel import Feel, measure_feel
 from tasks.music.midi import write_bass_midi, write_drum_midi
 from tasks.music.notes import Notes
 from tasks.music.patterns import fold_pattern
@@ -20,7 +21,8 @@ DRUMS, BASS = "drums", "bass"
 
 @dataclass(frozen=True)
 class SectionPattern:
-    """One instrument's pattern in the section with this index; the other fields are columns of `patterns`."""
+    """One instrument's pattern in the section with this index; the other fields, and those of its feel, are columns of
+    `patterns`."""
 
     section: int
     instrument_type: str
@@ -30,6 +32,7 @@ class SectionPattern:
     groove: str
     midi_data: dict[str, list]
     quality_score: float
+    feel: Feel
     fingerprint: np.ndarray
     midi: bytes
 
@@ -38,6 +41,7 @@ def fold_sections(
     hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
 ) -> Iterator[SectionPattern]:
     """The patterns of each section, those of its drums before those of its bass; none where nothing is played."""
+    struck_s = hits.time_s[np.isin(hits.instrument, INSTRUMENTS)]
     for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
         place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
         with watch.on("patterns"):
@@ -55,6 +59,7 @@ def fold_sections(
                 write_steps(drums.steps, drums.steps_per_bar),
                 drums.midi_data,
                 drums.quality_score,
+                measure_feel(struck_s, *place, rhythm.time_signature),
                 drum_vector(drums.steps, drums.steps_per_bar),
                 midi,
             )
@@ -70,6 +75,7 @@ def fold_sections(
                 write_bassline(line.interval, line.steps_per_bar),
                 line.midi_data,
                 line.quality_score,
+                measure_feel(bass.time_s, *place, rhythm.time_signature),
                 bass_vector(line.velocity, line.interval, line.steps_per_bar),
                 midi,
             )

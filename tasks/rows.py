@@ -200,6 +200,7 @@ def _pattern_rows(analysis: Analysis, section_ids: list[str], now: datetime) -> 
             "key_signature": analysis.key.detected_key,
             "fingerprint": pattern.fingerprint,
             "quality_score": pattern.quality_score,
+            **vars(pattern.feel),
             "created_at": now,
         }
         for pattern in analysis.patterns

@@ -21,7 +21,20 @@ from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
 from tasks.models.spleeter import Separator, check_separator, load_separator
-from tasks.music import basslines, chromaprint, key, midi, notes, onsets, patterns, peaks, quality, sections, vectors
+from tasks.music import (
+    basslines,
+    chromaprint,
+    feel,
+    key,
+    midi,
+    notes,
+    onsets,
+    patterns,
+    peaks,
+    quality,
+    sections,
+    vectors,
+)
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits
@@ -48,7 +61,7 @@ VERSIONS = {
     "notes": notes.VERSION,
     "key": key.VERSION,
     "sections": sections.VERSION,
-    "patterns": f"{patterns.VERSION}+{vectors.VERSION}+{basslines.VERSION}",
+    "patterns": f"{patterns.VERSION}+{vectors.VERSION}+{basslines.VERSION}+{feel.VERSION}",
     "midi": midi.VERSION,
 }
 BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND, "beats": pulse.BACKEND}
