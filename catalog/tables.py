@@ -188,8 +188,12 @@ PATTERNS = Table(
             "JSON: hit times of kick, snare and hihat, or of bass with duration_s and midi_note; seconds from start_s.",
         ),
         Field("midi", "BLOB", "The bytes of a Standard MIDI File of the section as it was played."),
-        Field("tempo_bpm", "DOUBLE", "Tempo of the section."),
-        Field("time_signature", "VARCHAR", "Meter of the section."),
+        Field("tempo_bpm", "DOUBLE", "Tempo of the section, in beats of time_signature."),
+        Field(
+            "time_signature",
+            "VARCHAR",
+            "Meter of the bars it is folded in: the track's, but 4/4 where drums play and another is not beyond doubt.",
+        ),
         Field("key_signature", "VARCHAR", "Key of the track; NULL where it cannot be told."),
         Field(
             "fingerprint",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.music.basslines import bass_vector, fold_bassline, write_bassline
-from tasks.music.beats import Rhythm
+from tasks.music.beats import Rhythm, tempo_between
 from tasks.music.drums import INSTRUMENTS, Hits
 from tasks.music.feel import Feel, measure_feel
 from tasks.music.midi import write_bass_midi, write_drum_midi
@@ -26,6 +26,8 @@ class SectionPattern:
 
     section: int
     instrument_type: str
+    tempo_bpm: float | None
+    time_signature: str | None
     bars: int
     steps_per_bar: int
     steps: np.ndarray
@@ -40,10 +42,16 @@ class SectionPattern:
 def fold_sections(
     hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
 ) -> Iterator[SectionPattern]:
-    """The patterns of each section, those of its drums before those of its bass; none where nothing is played."""
+    """The patterns of each section, those of its drums before those of its bass; none where nothing is played.
+
+    Where drums play, both are folded in the bars of `Rhythm.groove`.
+    """
+    if len(hits) and rhythm.groove:
+        rhythm = rhythm.groove
     struck_s = hits.time_s[np.isin(hits.instrument, INSTRUMENTS)]
     for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
         place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
+        counted = (tempo_between(rhythm, start_s, end_s), rhythm.time_signature)
         with watch.on("patterns"):
             drums = fold_pattern(hits, *place, rhythm.time_signature)
             line = fold_bassline(bass, *place, rhythm.time_signature)
@@ -53,6 +61,7 @@ def fold_sections(
             yield SectionPattern(
                 section,
                 DRUMS,
+                *counted,
                 drums.bars,
                 drums.steps_per_bar,
                 drums.steps.ravel(),
@@ -69,6 +78,7 @@ def fold_sections(
             yield SectionPattern(
                 section,
                 BASS,
+                *counted,
                 line.bars,
                 line.steps_per_bar,
                 line.velocity,

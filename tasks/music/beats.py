@@ -16,7 +16,7 @@ from tasks.music.key import Chroma
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.signals import HOP_S
 
-VERSION = f"beat-readings-5+{HARMONY_VERSION}"
+VERSION = f"beat-readings-6+{HARMONY_VERSION}"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 
@@ -83,6 +83,9 @@ class BeatParams:
             probability.
         harmony_weight: What one standard deviation of change in the harmony adds to the logarithm of the odds that a
             beat is a downbeat.
+        groove_meter_weights: Added to the weights of 3/4, 5/4, 6/8 and 7/8 for the bars that drums are folded in: the
+            logarithm of how much rarer each is beside 4/4 where a drum kit plays (6, 1, 4 and 1 to 88 are assumed) than
+            among the clips that the weights come from.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none; below a half, since real music is heard less surely than the
             material of the network.
@@ -123,6 +126,7 @@ class BeatParams:
     pulse_weights: tuple[float, float, float, float] = (5.39, 2.78, 1.23, -0.91)
     downbeat_gain: float = 1.0
     harmony_weight: float = 1.0
+    groove_meter_weights: tuple[float, float, float, float] = (-1.65, -3.23, -1.86, -2.69)
     min_beats: int = 4
     min_pulse: float = 0.3
     drums_weight: float = 0.5
@@ -165,6 +169,8 @@ class Rhythm:
         time_signature_confidence: In [0, 1].
         swing_ratio: Long to short part of the halved beat: 1 = straight, 2 = triplet swing; None where nothing
             sounds between the beats, and in 6/8.
+        groove: The rhythm in whose bars patterns are folded where drums play: in 4/4 unless another meter is beyond
+            doubt. None where it is this one.
     """
 
     time_s: np.ndarray
@@ -176,6 +182,7 @@ class Rhythm:
     time_signature: str | None = None
     time_signature_confidence: float = 0.0
     swing_ratio: float | None = None
+    groove: "Rhythm | None" = None
 
 
 def no_pulse() -> Rhythm:
@@ -200,7 +207,25 @@ def track_beats(
     readings = propose_readings(pulse, flux, params)
     if not readings:
         return no_pulse()
-    scores = np.array([reading.features @ params.reading_weights for reading in readings])
+    features = np.array([reading.features for reading in readings])
+    scores = features @ params.reading_weights
+    rhythm = _choose(pulse, readings, scores, flux, chroma, params)
+    of_groove = scores + features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
+    if not len(rhythm.time_s) or of_groove.argmax() == scores.argmax():
+        return rhythm
+    groove = _choose(pulse, readings, of_groove, flux, chroma, params)
+    return replace(rhythm, groove=groove) if len(groove.time_s) else rhythm
+
+
+def _choose(
+    pulse: Pulse,
+    readings: list[Reading],
+    scores: np.ndarray,
+    flux: np.ndarray,
+    chroma: Chroma | None,
+    params: BeatParams,
+) -> Rhythm:
+    """The rhythm of the reading with the highest score, a logarithm of its odds; none where the pulse is not sure."""
     probability = np.exp(scores - scores.max())
     probability /= probability.sum()
     reading = readings[probability.argmax()]

@@ -58,7 +58,8 @@ class Heard:
         """Vectors (n, 96) of the sections and their qualities (n,), with the truth in place of these stations."""
         heard = self.analysis
         hits = self.played if "hits" in truth else heard.hits
-        beats = (heard.rhythm.time_s, heard.rhythm.beat_in_bar, heard.rhythm.time_signature)
+        rhythm = heard.rhythm.groove or heard.rhythm
+        beats = (rhythm.time_s, rhythm.beat_in_bar, rhythm.time_signature)
         times, places, meter = self.played_beats if "beats" in truth else beats
         spans = [(0.0, heard.duration_s)]
         if "sections" not in truth:

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tasks.music.beats import (
     FRAME_RATE_HZ,
     TEMPI_BPM,
+    BeatParams,
     Pulse,
     Rhythm,
     decode_beats,
@@ -120,6 +123,23 @@ def test_the_downbeats_choose_the_meter(beats_per_bar):
     rhythm = track_beats(hear_bars(beat_s, beat_s[::beats_per_bar]), np.zeros(3_000, np.float32))
     assert rhythm.time_signature == f"{beats_per_bar}/4"
     assert rhythm.tempo_bpm == pytest.approx(120, rel=0.01)
+
+
+def test_the_groove_is_the_reading_that_its_own_weights_of_the_meters_choose():
+    beat_s = np.arange(0.5, 29, 0.5)
+    weak = hear_bars(beat_s, beat_s[::3])
+    weak = replace(weak, downbeat=0.3 * weak.downbeat + 0.7 * beat_curve(beat_s[::4], 30))
+    other_way = BeatParams(groove_meter_weights=(9.0, -9.0, -9.0, -9.0))
+    rhythm = track_beats(weak, np.zeros(3_000, np.float32), params=other_way)
+    assert (rhythm.time_signature, rhythm.groove.time_signature) == ("4/4", "3/4")
+    np.testing.assert_allclose(rhythm.groove.time_s, rhythm.time_s)
+
+
+def test_drums_are_folded_in_three_where_that_is_beyond_doubt():
+    beat_s = np.arange(0.5, 29, 0.5)
+    rhythm = track_beats(hear_bars(beat_s, beat_s[::3]), np.zeros(3_000, np.float32))
+    assert rhythm.time_signature == "3/4"
+    assert rhythm.groove is None
 
 
 def test_beats_in_three_parts_make_six_eight():
