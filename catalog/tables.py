@@ -209,8 +209,8 @@ PATTERNS = Table(
         Field(
             "microtiming_ms",
             "FLOAT",
-            "How far the hits or notes lie behind the swung grid of the beats on average, less than 0: before it; NULL "
-            "with fewer than 16 on it.",
+            "Mean distance from a grid that swings and goes through the drum hits on the beats, more than 0: late; "
+            "of bass, how far it lies behind the drums. NULL with fewer than 16 notes on the grid.",
         ),
         Field("microtiming_spread_ms", "FLOAT", "Standard deviation of that distance: small for machines."),
         Field("created_at", "TIMESTAMPTZ", "When the pattern was committed."),

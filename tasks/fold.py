@@ -85,7 +85,7 @@ def fold_sections(
                 write_bassline(line.interval, line.steps_per_bar),
                 line.midi_data,
                 line.quality_score,
-                measure_feel(bass.time_s, *place, rhythm.time_signature),
+                measure_feel(bass.time_s, *place, rhythm.time_signature, struck_s),
                 bass_vector(line.velocity, line.interval, line.steps_per_bar),
                 midi,
             )

@@ -1,4 +1,8 @@
-"""The feel of a section: how its halved beats swing, and how far its notes lie from the grid of the beats."""
+"""The feel of a section: how its halved beats swing, and how far its notes lie from the grid of the beats.
+
+Beats are heard some milliseconds late or early, evenly through a track, and where a drummer's metronome was nobody can
+hear. So the grid is laid through the notes that lead: those of the drums that fall on the beats.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +10,7 @@ import numpy as np
 
 from tasks.music.patterns import count_steps
 
-VERSION = "grid-feel-1"
+VERSION = "grid-feel-2"
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Feel:
 
     Attributes:
         swing_ratio: Length of the first half of a beat over the second: 1 = straight, 2 = a full triplet.
-        microtiming_ms: Mean distance from the grid; more than 0 = behind it.
+        microtiming_ms: Mean distance from the grid; more than 0 = behind it. Of the drums themselves it says how late
+            they are between the beats, of others how far they lie behind the drums.
         microtiming_spread_ms: Standard deviation of that distance.
     """
 
@@ -60,6 +65,7 @@ def measure_feel(
     start_s: float,
     end_s: float,
     time_signature: str | None = None,
+    leading_s: np.ndarray | None = None,
     params: FeelParams = FeelParams(),
 ) -> Feel:
     """Lay the notes or hits of one instrument on the steps of the beats, off-beats where they swing.
@@ -70,6 +76,8 @@ def measure_feel(
         beat_in_bar: int (beats,), 1 on the downbeat.
         start_s, end_s: The section.
         time_signature: Such as "4/4"; beats of 6/8 and 7/8 have no halves that could swing.
+        leading_s: float (m,), the notes whose median distance from the beats is where the grid begins; None takes those
+            that are measured.
         params: What is needed.
 
     Returns:
@@ -79,19 +87,20 @@ def measure_feel(
     if inside.sum() < params.fewest_beats:
         return Feel()
     beat_s = _smooth(beat_time_s, params.smoothing_beats)[inside]
-    note_s = note_s[(note_s >= beat_s[0] - (beat_s[1] - beat_s[0]) / 8) & (note_s < beat_s[-1])]
     place = _place(note_s, beat_s)
     steps = _steps_of(time_signature, beat_in_bar)
-    offbeat = _find_offbeat(place, len(beat_s), params) if steps == 4 else None
+    leading = place if leading_s is None or not len(leading_s) else _place(leading_s, beat_s)
+    begin, own_begin = (_find_begin(places, params.reach / steps) for places in (leading, place))
+    offbeat = _find_offbeat((place - own_begin) % 1.0, len(beat_s), params) if steps == 4 else None
     grid = np.arange(steps + 1) / steps
     if offbeat is not None:
         grid = np.array([0.0, offbeat / 2, offbeat, (1.0 + offbeat) / 2, 1.0])
     swing_ratio = None if offbeat is None else offbeat / (1.0 - offbeat)
 
-    nearest = np.abs((place % 1.0)[:, None] - grid).argmin(axis=1)
-    distance = place % 1.0 - grid[nearest]
+    part = (place - begin) % 1.0
+    distance = part - grid[np.abs(part[:, None] - grid).argmin(axis=1)]
     counted = np.abs(distance) <= params.reach / steps
-    if not len(note_s) or counted.mean() < params.share_on_grid:
+    if not len(place) or counted.mean() < params.share_on_grid:
         return Feel()
     if counted.sum() < params.fewest_notes:
         return Feel(swing_ratio)
@@ -115,18 +124,22 @@ def _smooth(time_s: np.ndarray, beats: int) -> np.ndarray:
 
 
 def _place(note_s: np.ndarray, beat_s: np.ndarray) -> np.ndarray:
-    """Notes in beats from the first beat on; a little less than 0 just before it."""
-    place = np.interp(note_s, beat_s, np.arange(len(beat_s)))
+    """The notes of the section in beats from the first beat on; a little less than 0 just before it."""
+    first_s = beat_s[1] - beat_s[0]
+    note_s = note_s[(note_s >= beat_s[0] - first_s / 8) & (note_s < beat_s[-1])]
     early = note_s < beat_s[0]
-    return np.where(early, (note_s - beat_s[0]) / (beat_s[1] - beat_s[0]), place)
+    return np.where(early, (note_s - beat_s[0]) / first_s, np.interp(note_s, beat_s, np.arange(len(beat_s))))
 
 
-def _find_offbeat(place: np.ndarray, beats: int, params: FeelParams) -> float | None:
-    """Where the second half of a beat begins, seen from where its notes fall; None where there is no such place."""
+def _find_begin(place: np.ndarray, reach: float) -> float:
+    """Where the notes on the beats fall, in beats; 0 without any."""
     late = (place + 0.5) % 1.0 - 0.5
-    on_beat = late[np.abs(late) <= params.reach / 4]
-    begin = float(np.median(on_beat)) if len(on_beat) else 0.0
-    part = (place - begin) % 1.0
+    on_beat = late[np.abs(late) <= reach]
+    return float(np.median(on_beat)) if len(on_beat) else 0.0
+
+
+def _find_offbeat(part: np.ndarray, beats: int, params: FeelParams) -> float | None:
+    """Where the second half of a beat begins, as the median of what falls around there; None where that is not one."""
     between = part[(part >= params.offbeat_from) & (part <= params.offbeat_to)]
     if len(between) < max(params.fewest_offbeats, params.offbeats_a_beat * beats):
         return None

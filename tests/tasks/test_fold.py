@@ -57,8 +57,8 @@ def test_without_another_groove_the_bars_are_those_of_the_track():
 
 
 def test_each_instrument_has_its_own_feel():
-    drums, line = fold(backbeat(late_s=0.01), bass_line(), IN_FOUR)
-    assert drums.feel.microtiming_ms == pytest.approx(10.0, abs=0.1)
+    drums, line = fold(backbeat(late_s=-0.01), bass_line(), IN_FOUR)
+    assert drums.feel.microtiming_ms == pytest.approx(0.0, abs=0.1)
     assert drums.feel.swing_ratio == pytest.approx(1.0, abs=0.01)
-    assert line.feel.microtiming_ms == pytest.approx(0.0, abs=0.1)
+    assert line.feel.microtiming_ms == pytest.approx(10.0, abs=0.1)
     assert line.feel.swing_ratio is None

@@ -15,8 +15,8 @@ def make_eighths(offbeat=0.5, late_s=0.0, jitter_s=0.0, tempo_bpm=120.0, beats=B
     return 0.5 + places * 60 / tempo_bpm + late_s + np.random.default_rng(0).normal(0, jitter_s, len(places))
 
 
-def feel_of(note_s, beats=None, meter="4/4", start_s=0.0, end_s=100.0):
-    return measure_feel(note_s, *(beats or make_beats()), start_s, end_s, meter)
+def feel_of(note_s, beats=None, meter="4/4", start_s=0.0, end_s=100.0, leading_s=None):
+    return measure_feel(note_s, *(beats or make_beats()), start_s, end_s, meter, leading_s)
 
 
 @pytest.mark.parametrize("offbeat, ratio", [(0.5, 1.0), (0.6, 1.5), (2 / 3, 2.0)])
@@ -32,12 +32,31 @@ def test_notes_exactly_on_the_grid_have_no_microtiming(offbeat):
 
 
 @pytest.mark.parametrize("late_s", [-0.012, 0.008, 0.02])
-def test_late_notes_are_late_by_as_many_milliseconds(late_s):
+@pytest.mark.parametrize("heard_late_s", [0.0, 0.01])
+def test_notes_behind_the_drums_are_late_by_as_many_milliseconds(late_s, heard_late_s):
     beat_s, position = make_beats()
     sixteenths = 0.5 + np.arange(4 * (BEATS - 2)) * 0.125 + late_s
-    feel = feel_of(sixteenths, (beat_s, position))
+    feel = feel_of(sixteenths, (beat_s + heard_late_s, position), leading_s=make_eighths())
     assert feel.microtiming_ms == pytest.approx(1000 * late_s, abs=0.1)
     assert feel.swing_ratio == pytest.approx(1.0, abs=0.01)
+
+
+def test_drums_whose_halves_are_late_swing_and_are_not_late():
+    feel = feel_of(make_eighths(0.53))
+    assert feel.swing_ratio == pytest.approx(0.53 / 0.47, abs=0.01)
+    assert feel.microtiming_ms == pytest.approx(0.0, abs=0.1)
+
+
+def test_late_sixteenths_between_straight_halves_are_late():
+    straight = make_eighths(0.5)
+    between = straight[:-1] + 0.137
+    feel = feel_of(np.sort(np.concatenate([straight, between])))
+    assert feel.microtiming_ms == pytest.approx(6.0, abs=0.3)
+
+
+def test_beats_that_are_heard_late_do_not_make_the_drums_early():
+    beat_s, position = make_beats()
+    assert feel_of(make_eighths(), (beat_s + 0.008, position)).microtiming_ms == pytest.approx(0.0, abs=0.1)
 
 
 def test_the_spread_is_that_of_the_playing():
@@ -65,7 +84,7 @@ def test_sixteenths_of_straight_music_do_not_swing():
 
 
 def test_quarters_alone_have_no_swing_but_microtiming():
-    feel = feel_of(0.5 + np.arange(BEATS - 1) * 0.5 + 0.005)
+    feel = feel_of(0.5 + np.arange(BEATS - 1) * 0.5 + 0.005, leading_s=make_eighths())
     assert feel.swing_ratio is None
     assert feel.microtiming_ms == pytest.approx(5.0, abs=0.1)
 
