@@ -2,8 +2,9 @@
 
 An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair has to be
 compared. Each proposal is then confirmed bit by bit along its alignment, and becomes a row of `matches`. A second
-index, of peaks, does the same for copies that are faster, higher or came through a telephone (constellation.py). A
-track is matched once, with those that came before it: a track is in the index when its matches are in the lake.
+index, of peaks, does the same for copies that are faster, higher or came through a telephone (constellation.py), and a
+third one finds other recordings of a song by its harmony (beat_chroma.py). A track is matched once, with those that
+came before it: a track is in the index when its matches are in the lake.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from catalog.alignment import CHROMAPRINT, Fingerprint, confirm_offsets, propose_offsets, span_s
+from catalog.beat_chroma import BEAT_CHROMA, BeatChroma, lay_over, propose_levels
+from catalog.beat_chroma import METHOD as CHROMA_METHOD
 from catalog.constellation import METHOD as PEAKS_METHOD
 from catalog.constellation import Constellation, confirm_line
 from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
@@ -82,7 +85,7 @@ def match_entries(
         The matches, and the segment to be added to the index.
     """
     entries, equal = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
-    segment = Segment.build(entries, CHROMAPRINT.make_keys)
+    segment = CHROMAPRINT.index(entries)
     joined = FingerprintIndex([*index.parts, Part.whole(segment)])
     matches = []
     for entry, other in equal:
@@ -119,7 +122,7 @@ def match_peaks(
     Tracks with equal peaks are left to the equal fingerprints that they have as well.
     """
     entries, _ = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
-    segment = Segment.build(entries, PEAKS.make_keys)
+    segment = PEAKS.index(entries)
     joined = FingerprintIndex([*index.parts, Part.whole(segment)])
     base, matches = int(index.bases[-1]), []
     for number, entry in enumerate(entries):
@@ -135,9 +138,29 @@ def match_peaks(
     return _sort(matches), segment
 
 
+def match_beat_chroma(
+    index: FingerprintIndex, entries: Sequence[Entry], params: DuplicateParams = DuplicateParams()
+) -> tuple[list[Match], Segment]:
+    """Find the pairs whose harmony moves alike in any key and tempo; otherwise like `match_peaks`."""
+    entries, _ = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
+    segment = BEAT_CHROMA.index(entries)
+    joined = FingerprintIndex([*index.parts, Part.whole(segment)])
+    base, matches = int(index.bases[-1]), []
+    for number, entry in enumerate(entries):
+        second = BeatChroma.from_items(entry.items)
+        for track, level in propose_levels(joined, second, base + number) if second.parts else ():
+            first, counted = BeatChroma.from_items(joined.track_items(track)), second.count_again(level)
+            layover = lay_over(first, counted)
+            if layover:
+                pair = (joined.track_id(track), entry.track_id)
+                matches.append(layover.to_match(pair, first, counted))
+    return _sort(matches), segment
+
+
 METHODS = (
     (CHROMAPRINT, match_entries, (METHOD, EQUAL_METHOD)),
     (PEAKS, match_peaks, (PEAKS_METHOD,)),
+    (BEAT_CHROMA, match_beat_chroma, (CHROMA_METHOD,)),
 )
 """What is indexed, how new tracks are matched by it, and the methods that its evidence names."""
 

@@ -22,7 +22,16 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from catalog.segments import Entry, KeyMaker, Segment, hash_items, hash_segment, merge_segments
+from catalog.segments import (
+    Entry,
+    KeyMaker,
+    Segment,
+    VectorMaker,
+    hash_items,
+    hash_segment,
+    make_no_vector,
+    merge_segments,
+)
 
 FOLDER = "postings"
 MERGE_AT = 4  # so many segments of one size are merged into one
@@ -38,12 +47,18 @@ class Kind:
         algorithm: The fingerprints of the lake that are indexed.
         hop_s: Seconds between their items; fingerprints with another hop are not comparable and left out.
         make_keys: From items to keys.
+        make_vector: From items to the vector whose nearest neighbours are sought, where there are no keys.
     """
 
     name: str
     algorithm: str
     hop_s: float
     make_keys: KeyMaker
+    make_vector: VectorMaker = make_no_vector
+
+    def index(self, entries: Sequence[Entry]) -> Segment:
+        """The segment of some tracks."""
+        return Segment.build(entries, self.make_keys, self.make_vector)
 
 
 @dataclass(frozen=True)
@@ -157,7 +172,7 @@ class IndexStore:
         self._save(segment.save)
         self.parts.append(Part.whole(Segment.open(self.folder / self.names[-1])))
         while len(self.parts) >= MERGE_AT:
-            sizes = [max(1, len(part.segment.places)) for part in self.parts[-MERGE_AT:]]
+            sizes = [max(1, part.segment.items.size + part.segment.places.size) for part in self.parts[-MERGE_AT:]]
             if max(sizes) > MERGE_AT * sizes[-1]:
                 break
             self._merge(len(self.parts) - MERGE_AT)
@@ -294,7 +309,7 @@ def open_index(connection: duckdb.DuckDBPyConnection, lake: Path | None, kind: K
     missing = np.setdiff1d(rows, index.read_rows())
     index = index.keep_rows(rows)
     for entries in read_entries(connection, kind, missing):
-        index = FingerprintIndex([*index.parts, Part.whole(Segment.build(entries, kind.make_keys))])
+        index = FingerprintIndex([*index.parts, Part.whole(kind.index(entries))])
     return index
 
 

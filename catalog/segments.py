@@ -1,9 +1,9 @@
 """One immutable part of an inverted index over fingerprints: which items of which tracks have a key.
 
 A segment holds the items of its tracks one after the other (`items`), and the places of each key in them, sorted by
-key. The keys are stored as a directory of their high bits and their low bits alone, so that a place takes five or six
-bytes. A segment lies in a folder of .npy files that are mapped into memory, and is never changed: segments are merged
-into new ones. Which segments make an index is in catalog/fingerprint_index.py.
+key, or for each track a vector instead. The keys are stored as a directory of their high bits and their low bits alone,
+so that a place takes five or six bytes. A segment lies in a folder of .npy files that are mapped into memory, and is
+never changed: segments are merged into new ones. Which segments make an index is in catalog/fingerprint_index.py.
 
 Reference:
     Zobel & Moffat, "Inverted files for text search engines", ACM Computing Surveys 38(2), 2006, for inverted lists
@@ -22,10 +22,24 @@ KEY_BITS = 28
 PLACES_A_STEP = 8  # of the directory: fewer make it long, more make a search slow
 MOST_LOW_BITS = 16
 MERGE_RANGES = 64  # keys are merged range by range, so that memory does not grow with the segments
+NO_ITEMS = np.zeros(0, np.uint32)
 MAX_ITEMS = 1 << 32  # places are 32-bit numbers
 
 KeyMaker = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From the items of a track, uint32 (n,), to keys below 2 ** KEY_BITS and the place of each in the items."""
+
+VectorMaker = Callable[[np.ndarray], np.ndarray]
+"""From the items of a track, uint32 (n,), to what its nearest neighbours are sought by, uint8 (d,)."""
+
+
+def make_no_keys(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The keys of fingerprints that are found by their vectors."""
+    return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+
+
+def make_no_vector(items: np.ndarray) -> np.ndarray:
+    """The vector of fingerprints that are found by their keys."""
+    return np.zeros(0, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Entry:
 
     def to_alias(self) -> "Entry":
         """The entry of a track whose items the index holds under another."""
-        return replace(self, items=np.zeros(0, np.uint32))
+        return replace(self, items=NO_ITEMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +80,7 @@ class Segment:
         directory: int64, where the keys with the same high bits begin.
         lows: The low bits of each key, in ascending order below each place of the directory.
         places: uint32, the place in `items` that each key was made at.
+        vectors: uint8 (tracks, d), what nearest neighbours are sought by; d is 0 where the keys are looked up instead.
     """
 
     rows: np.ndarray
@@ -76,9 +91,12 @@ class Segment:
     directory: np.ndarray
     lows: np.ndarray
     places: np.ndarray
+    vectors: np.ndarray
 
     @classmethod
-    def build(cls, entries: Sequence[Entry], make_keys: KeyMaker) -> "Segment":
+    def build(
+        cls, entries: Sequence[Entry], make_keys: KeyMaker, make_vector: VectorMaker = make_no_vector
+    ) -> "Segment":
         """Index the fingerprints of some tracks."""
         entries = sorted(entries, key=lambda entry: entry.row)
         starts = np.concatenate([[0], np.cumsum([len(entry.items) for entry in entries], dtype=np.int64)])
@@ -89,8 +107,9 @@ class Segment:
         ).astype(np.uint32)
         order = np.argsort(keys, kind="stable")
         keys, low_bits = keys[order], _low_bits(len(keys))
+        rows = np.array([entry.row for entry in entries], np.int64)
         return cls(
-            rows=np.array([entry.row for entry in entries], np.int64),
+            rows=rows,
             track_ids=_pack_ids([entry.track_id for entry in entries]),
             hashes=np.array([entry.hash for entry in entries], np.uint64),
             starts=starts.astype(np.int64),
@@ -98,6 +117,7 @@ class Segment:
             directory=_make_directory(keys, low_bits),
             lows=(keys & np.uint32((1 << low_bits) - 1)).astype(_low_type(low_bits)),
             places=places[order],
+            vectors=np.stack([*(make_vector(entry.items) for entry in entries), make_vector(NO_ITEMS)])[:-1],
         )
 
     @classmethod
@@ -169,7 +189,7 @@ def merge_segments(parts: Iterable[tuple[Segment, np.ndarray]], folder: Path) ->
     count = sum(_count_kept(segment, kept) for segment, kept in parts)
     low_bits = _low_bits(count)
     folder.mkdir(parents=True)
-    for name in ("rows", "track_ids", "hashes"):
+    for name in ("rows", "track_ids", "hashes", "vectors"):
         np.save(folder / f"{name}.npy", np.concatenate([getattr(segment, name)[kept] for segment, kept in parts]))
     np.save(folder / "starts.npy", np.concatenate(starts))
     with ExitStack() as files:

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
+from catalog.beat_chroma import METHOD as CHROMA_METHOD
 from catalog.constellation import METHOD as PEAKS_METHOD
-from catalog.evidence import DuplicateParams, Match, relate_items, relate_peaks
+from catalog.evidence import DuplicateParams, Match, relate_chroma, relate_items, relate_peaks
 from catalog.lake import Lake
 from catalog.tables import SONG_GROUPS
 
-VERSION = "hubs-4"
+VERSION = "hubs-5"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RELATIONS = ("same", "excerpt", "transformed", "version", "unique")
 MERGE, SPLIT = "merge", "split"
@@ -156,6 +157,8 @@ def judge_match(match: Match, params: DuplicateParams = DuplicateParams()) -> st
     """What a match says alone: same, excerpt, transformed, version or None."""
     if match.method == PEAKS_METHOD:
         return relate_peaks(match, params)
+    if match.method == CHROMA_METHOD:
+        return relate_chroma(match, params)
     return relate_items(match, params)
 
 

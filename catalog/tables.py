@@ -229,7 +229,8 @@ FINGERPRINTS = Table(
         Field(
             "items",
             "UINTEGER[]",
-            "Chromaprint: one item a hop. Peaks: one a peak, its hop and 9 bits of pitch, ninths of a semitone.",
+            "Chromaprint: one item a hop. Peaks: one a peak, its hop and 9 bits of pitch, ninths of a semitone. Beat "
+            "chroma: see tasks/music/beatchroma.py.",
         ),
         Field("hop_s", "DOUBLE", "Seconds of a hop."),
     ),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from catalog.beat_chroma import METHOD as CHROMA_METHOD
 from catalog.constellation import METHOD as PEAKS_METHOD
 from catalog.errors import BadQuery, UnknownId
 from catalog.evidence import DuplicateParams, Match, least_peak_score, share_of_shorter
@@ -186,6 +187,8 @@ def _weigh(match: Match, params: DuplicateParams) -> Evidence:
     scored = f"scores {match.score:.2f}"
     if match.method == PEAKS_METHOD:
         scored = f"finds {100 * match.score:.0f} % of the spectral peaks in both"
+    if match.method == CHROMA_METHOD:
+        scored = f"hears harmony that moves alike from beat to beat, with {match.score:.2f} of 1,"
     how_much = f"{scored} over {match.overlap_s:.1f} s, {share:.0f} % of the shorter"
     how = f"; {place}{', at ' + ' and '.join(changed) if changed else ''}"
     found = f"{match.method} ({match.method_version}) {how_much}{how}"
@@ -204,6 +207,9 @@ def _conclude(match: Match, relation: str | None, share: float, params: Duplicat
         least = least_peak_score(match, params)
         if match.score < least:
             return f"alike, and less than the {100 * least:.0f} % that one recording has"
+    elif match.method == CHROMA_METHOD:
+        if match.score < params.min_version_chroma:
+            return f"alike, and less than the {params.min_version_chroma:.2f} that versions have"
     elif match.score < params.min_score:
         return f"alike, and less than the {params.min_score:.2f} that one recording has"
     if share < 100 * params.min_coverage:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     version_score: float = Field(
         DuplicateParams.min_version_bits, ge=0, le=1, description="The same in equal Chromaprint bits."
     )
+    version_chroma: float = Field(
+        DuplicateParams.min_version_chroma, ge=0, le=1, description="The same in the likeness of the harmony."
+    )
     same_song_share: float = Field(
         DuplicateParams.min_coverage, ge=0, le=1, description="Share of the shorter track that one song shares."
     )
@@ -110,6 +113,7 @@ class Settings(BaseSettings):
             min_unchanged_score=max(self.same_song_peaks, DuplicateParams.min_unchanged_score),
             min_version_score=self.version_peaks,
             min_version_bits=self.version_score,
+            min_version_chroma=self.version_chroma,
             min_coverage=self.same_song_share,
         )
 

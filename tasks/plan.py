@@ -20,7 +20,7 @@ from catalog.lake import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
 from tasks.errors import LIMITS, EmptyFile, FailedTrack, LongSignal, OutsideLink, TrackError, UnreadableFile
-from tasks.music import chromaprint, peaks
+from tasks.music import beatchroma, chromaprint, peaks
 from tasks.stages import follow
 
 STAGE = "plan"
@@ -311,6 +311,7 @@ def _hash_files(files: Sequence[FoundFile]) -> Iterator[str | TrackError]:
 PRINTS = {
     "chromaprint": (chromaprint.ALGORITHM, chromaprint.ITEM_HOP_S),
     "peaks": (peaks.ALGORITHM, peaks.HOP_S),
+    "beatchroma": (beatchroma.ALGORITHM, beatchroma.HOP_S),
 }
 """The stages that make fingerprints: the algorithm, and the hop in seconds."""
 

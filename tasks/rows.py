@@ -21,7 +21,7 @@ TABLE_STAGES = {
     "notes": {"drums", "notes"},
     "sections": {"sections"},
     "patterns": {"patterns", "midi"},
-    "fingerprints": {"chromaprint", "peaks"},
+    "fingerprints": {"chromaprint", "peaks", "beatchroma"},
 }
 """The stages that write the rows of a table. Each column of `tracks` has one of its own, below."""
 
@@ -78,7 +78,7 @@ def make_rows(
         "patterns": _pattern_rows(analysis, section_ids, now),
         "fingerprints": [
             {"algorithm": fingerprint.algorithm, "items": fingerprint.items, "hop_s": fingerprint.hop_s}
-            for fingerprint in (analysis.fingerprint, analysis.peaks)
+            for fingerprint in (analysis.fingerprint, analysis.peaks, analysis.beat_chroma)
         ],
         "track_stages": [vars(stage) | {"run_id": run_id} for stage in analysis.stages],
     }

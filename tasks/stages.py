@@ -11,6 +11,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "key": ("decode",),
     "onsets": ("separate",),
     "beats": ("separate", "key"),
+    "beatchroma": ("beats", "key"),
     "drums": ("separate",),
     "notes": ("separate",),
     "sections": ("beats", "key"),

@@ -23,6 +23,7 @@ from tasks.models.pulse import combine_pulses
 from tasks.models.spleeter import Separator, check_separator, load_separator
 from tasks.music import (
     basslines,
+    beatchroma,
     chromaprint,
     feel,
     key,
@@ -60,6 +61,7 @@ VERSIONS = {
     "drums": drums.VERSION,
     "notes": notes.VERSION,
     "key": key.VERSION,
+    "beatchroma": beatchroma.VERSION,
     "sections": sections.VERSION,
     "patterns": f"{patterns.VERSION}+{vectors.VERSION}+{basslines.VERSION}+{feel.VERSION}",
     "midi": midi.VERSION,
@@ -121,6 +123,7 @@ class Analysis:
     quality_score: float
     fingerprint: AcousticFingerprint
     peaks: AcousticFingerprint
+    beat_chroma: AcousticFingerprint
     stems: list[Stem]
     onsets: dict[str, Onsets]
     rhythm: Rhythm
@@ -220,6 +223,8 @@ def analyse_file(
         rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
+    with watch.on("beatchroma"):
+        beat_chroma = beatchroma.fold_beats(heard.chroma, rhythm.time_s)
     with watch.on("sections"):
         parts = detect_sections(heard.spectrum, heard.chroma, rhythm.time_s, rhythm.beat_in_bar, heard.duration_s)
     folded = list(fold_sections(heard.hits, heard.bass, rhythm, parts, watch))
@@ -232,6 +237,7 @@ def analyse_file(
         quality_score=quality_score,
         fingerprint=heard.fingerprint,
         peaks=heard.peaks,
+        beat_chroma=beat_chroma,
         stems=heard.stems,
         onsets=heard.onsets,
         rhythm=rhythm,

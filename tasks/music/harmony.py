@@ -27,7 +27,7 @@ def measure_harmonic_change(chroma: Chroma, time_s: np.ndarray) -> np.ndarray:
         return np.zeros(len(time_s))
     interval_s = np.diff(time_s)
     borders_s = np.concatenate([[time_s[0] - interval_s[0]], time_s, [time_s[-1] + interval_s[-1]]])
-    of_beat = _sum_between(chroma, borders_s)
+    of_beat = chroma.sum_between(borders_s)
     before, after = of_beat[:, :-1], of_beat[:, 1:]
     norm = np.linalg.norm(before, axis=0) * np.linalg.norm(after, axis=0)
     change = np.where(norm > 1e-9, 1.0 - (before * after).sum(axis=0) / np.maximum(norm, 1e-9), 0.0)
@@ -35,10 +35,3 @@ def measure_harmonic_change(chroma: Chroma, time_s: np.ndarray) -> np.ndarray:
     if spread < 1e-9:
         return np.zeros(len(time_s))
     return np.clip((change - change.mean()) / spread, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-
-
-def _sum_between(chroma: Chroma, borders_s: np.ndarray) -> np.ndarray:
-    """Chroma between neighbouring borders, (12, borders - 1); a frame counts by its share that lies between them."""
-    running = np.cumsum(np.pad(chroma.values.astype(np.float64), ((0, 0), (1, 0))), axis=1)
-    edge_s = (np.arange(running.shape[1]) - 0.5) * chroma.hop_s
-    return np.diff([np.interp(borders_s, edge_s, row) for row in running], axis=1)

@@ -47,6 +47,12 @@ class Chroma:
     def frames(self) -> int:
         return self.values.shape[1]
 
+    def sum_between(self, borders_s: np.ndarray) -> np.ndarray:
+        """Strength between neighbouring borders, float64 (12, borders - 1); a frame counts by its share."""
+        running = np.cumsum(np.pad(self.values.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+        edge_s = (np.arange(running.shape[1]) - 0.5) * self.hop_s
+        return np.diff([np.interp(borders_s, edge_s, row) for row in running], axis=1)
+
 
 @dataclass(frozen=True)
 class Key:

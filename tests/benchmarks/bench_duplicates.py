@@ -23,7 +23,7 @@ from catalog.constellation import HOP_S, PITCH_BITS, STEPS_A_SEMITONE
 from catalog.duplicates import ask_index, ask_peaks, match_entries, match_peaks
 from catalog.fingerprint_index import IndexStore, Kind, open_store
 from catalog.peak_keys import PEAKS
-from catalog.segments import Entry, Segment
+from catalog.segments import Entry
 from catalog.tables import make_id
 
 SIZES = (1_000, 3_000, 10_000)
@@ -77,7 +77,7 @@ def grow(store: IndexStore, way: Way, first: int, last: int) -> float:
     for start in range(first, last, BATCH):
         entries = [make_entry(way, number) for number in range(start, min(start + BATCH, last))]
         started = time.process_time()
-        store.add(Segment.build(entries, way.kind.make_keys))
+        store.add(way.kind.index(entries))
         store.publish()
         seconds += time.process_time() - started
     return seconds

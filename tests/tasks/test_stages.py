@@ -29,8 +29,8 @@ def test_stages_come_after_those_they_need():
     ("changed", "again"),
     [
         (["decode"], set(NEEDS)),
-        (["beats"], {"beats", "sections", "patterns", "midi"}),
-        (["key"], {"key", "beats", "sections", "patterns", "midi"}),
+        (["beats"], {"beats", "beatchroma", "sections", "patterns", "midi"}),
+        (["key"], {"key", "beats", "beatchroma", "sections", "patterns", "midi"}),
         (["onsets"], {"onsets"}),
         (["chromaprint", "midi"], {"chromaprint", "midi"}),
         ([], set()),
@@ -119,7 +119,7 @@ def test_a_new_version_of_a_stage_runs_it_and_what_depends_on_it(lake, monkeypat
     separated, before = separations(monkeypatch), read(opened)
     ingest(opened, source, params, SECOND)
     again = {stage for stage, run_id in runs_of(opened).items() if run_id == SECOND}
-    assert (again, separated) == ({"beats", "sections", "patterns", "midi"}, [])
+    assert (again, separated) == ({"beats", "beatchroma", "sections", "patterns", "midi"}, [])
     assert read(opened) == before
     assert make_plan([source], "c", opened.connection, stage_versions(params)).unchanged == 1
 
@@ -156,7 +156,7 @@ def test_a_fingerprint_that_cannot_be_compared_is_made_again(lake, monkeypatch, 
     with opened.transaction("damage") as change:
         change.connection.execute(f"UPDATE fingerprints SET {damage} WHERE algorithm LIKE 'chromaprint%'")
     (result,) = ingest(opened, source, params, SECOND)
-    assert (result.job.stages, separated) == ({"chromaprint", "peaks"}, [])
+    assert (result.job.stages, separated) == ({"chromaprint", "peaks", "beatchroma"}, [])
     assert read(opened) == before
     assert make_plan([source], "c", opened.connection, stage_versions(params)).unchanged == 1
 
