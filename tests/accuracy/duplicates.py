@@ -22,6 +22,8 @@ from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from catalog.duplicates import find_changed_of, find_duplicates_of, refresh_matches
 from catalog.evidence import Match
 from catalog.lake import Lake
@@ -29,8 +31,13 @@ from catalog.songs import judge_match, refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 from tasks.audio import decode_blocks
 from tasks.errors import TrackError
+from tasks.models.pulse import PulseStream, combine_pulses
+from tasks.music.beatchroma import fold_beats
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
+from tasks.music.key import Chroma, ChromaStream
+from tasks.music.onsets import FluxStream
 from tasks.music.peaks import PeakStream
+from tasks.music.signals import LogMel, MelStream
 from tests.accuracy.broken import run_script
 
 GAMES = (Path("/usr/share/games/wesnoth/1.16/data/core/music"), Path("/usr/share/games/supertux2/music"))
@@ -97,15 +104,36 @@ def hear_all(files: Sequence[Path]) -> dict[Path, list[AcousticFingerprint]]:
 
 
 def hear(file: Path) -> list[AcousticFingerprint]:
-    """Both fingerprints of a file; none of one that cannot be decoded."""
-    streams = (ChromaprintStream(), PeakStream())
+    """The three fingerprints of a file, whose stems are not separated; none of one that cannot be decoded."""
+    prints, chroma, beats = (ChromaprintStream(), PeakStream()), ChromaStream(), BeatStream()
     try:
         for block in decode_blocks(file):
-            for stream in streams:
+            for stream in (*prints, chroma, beats):
                 stream.push(block)
     except TrackError:
         return []
-    return [stream.finish() for stream in streams]
+    heard = chroma.finish()
+    return [*(stream.finish() for stream in prints), fold_beats(heard, beats.finish(heard))]
+
+
+class BeatStream:
+    """Hears the beats of a mixture."""
+
+    def __init__(self) -> None:
+        self.mel, self.pulse, self.flux = MelStream(), PulseStream(), FluxStream()
+
+    def push(self, block: np.ndarray) -> None:
+        self.mel.push(block)
+        self._hear(self.mel.drain())
+
+    def finish(self, chroma: Chroma) -> np.ndarray:
+        """When the beats fall, in seconds."""
+        self._hear(self.mel.finish())
+        return combine_pulses(self.pulse.finish(), None, self.flux.finish(), chroma).time_s
+
+    def _hear(self, frames: LogMel) -> None:
+        self.pulse.push(frames)
+        self.flux.push(frames)
 
 
 def make_clips(eval_path: Path, folder: Path) -> list[Clip]:
@@ -212,7 +240,7 @@ def group(lake: Lake, path_of: Mapping[str, Path]) -> Grouped:
 
 def ask(lake: Lake, heard: Sequence[AcousticFingerprint]) -> list[str]:
     """The tracks that are the same song as a clip."""
-    chromaprint, peaks = heard
+    chromaprint, peaks, _ = heard
     found = find_duplicates_of(lake.connection, chromaprint.items, chromaprint.hop_s, lake.folder)
     found = found or find_changed_of(lake.connection, peaks.items, lake.folder)
     return [song.track_id for song in found]
