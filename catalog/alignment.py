@@ -17,6 +17,7 @@ from catalog.segments import KEY_BITS
 ITEM_BITS = 32
 ITEM_SPAN_S = 2.6  # audio that one Chromaprint item is made from
 OFFSET_BITS = 24  # 24 days of items
+STRETCH_ITEMS = 32  # four seconds: less than the shortest excerpt
 QUERIES_AT_ONCE = 64  # tracks whose votes are counted together
 
 
@@ -92,7 +93,8 @@ def propose_offsets(
         numbers = np.repeat(np.arange(len(group)), [len(keys) for keys, _ in made])
         keys = np.concatenate([np.zeros(0, np.uint32), *(keys for keys, _ in made)])
         places = np.concatenate([np.zeros(0, np.int64), *(places for _, places in made)])
-        hits = index.look_up(keys, params.common_places)
+        stretches = (numbers << OFFSET_BITS) + places // STRETCH_ITEMS
+        hits = index.look_up(keys, params.common_places, stretches, params.places_a_key)
         offsets = hits.place - places[hits.key]
         for number, track, offset in _count_votes(numbers[hits.key], hits.track, offsets, params):
             found.setdefault((start + number, track), []).append(offset)

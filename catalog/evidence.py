@@ -9,6 +9,7 @@ class DuplicateParams:
 
     Attributes:
         common_places: A key in more places than this proposes nothing: it is a chord or a tone that all music has.
+        places_a_key: Of the keys of four seconds so many places are met on average, those of the rarest.
         min_votes: Equal keys at one offset that make a proposal.
         offsets_per_pair: Proposals that are confirmed for a pair, those with the most votes first.
         probe_below_s: In shorter tracks and queries, keys that differ by one bit are looked up as well.
@@ -32,6 +33,7 @@ class DuplicateParams:
     """
 
     common_places: int = 1_000
+    places_a_key: float = 8.0
     min_votes: int = 3
     offsets_per_pair: int = 3
     probe_below_s: float = 30.0

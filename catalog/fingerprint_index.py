@@ -95,14 +95,22 @@ class FingerprintIndex:
         self.parts = list(parts)
         self.bases = np.concatenate([[0], np.cumsum([part.segment.tracks for part in self.parts], dtype=np.int64)])
 
-    def look_up(self, keys: np.ndarray, most: int) -> Hits:
-        """All places with these keys, uint32 (n,), but not of a key with more than `most` places."""
+    def look_up(self, keys: np.ndarray, most: int, stretches: np.ndarray, most_on_average: float) -> Hits:
+        """The places with some keys, but not of those that are common.
+
+        Args:
+            keys: uint32 (n,).
+            most: Keys in more places are left out.
+            stretches: int64 (n,), which part of a query each key is of.
+            most_on_average: So many places for each key of a stretch are met, those of its rarest keys, so that what a
+                query costs does not grow with the index.
+        """
         # In the order of the keys, neighbours in the files are read together.
         numbered = np.sort((keys.astype(np.uint64) << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64))
         order = (numbered & np.uint64(0xFFFF_FFFF)).astype(np.int64)
         found = [part.segment.find(keys[order]) for part in self.parts]
         counts = [last - first for first, last in found]
-        rare = sum(counts, np.zeros(len(keys), np.int64)) <= most
+        rare = _find_rare(sum(counts, np.zeros(len(keys), np.int64)), most, stretches[order], most_on_average)
         hits = [
             _read_places(part, base, first, np.where(rare, count, 0))
             for part, base, (first, _), count in zip(self.parts, self.bases, found, counts, strict=False)
@@ -341,6 +349,19 @@ def read_entries(connection: duckdb.DuckDBPyConnection, kind: Kind, rows: np.nda
 
 
 COMPARABLE = "algorithm = ? AND abs(hop_s - ?) < 1e-6 AND items IS NOT NULL"
+
+
+def _find_rare(counts: np.ndarray, most: int, stretches: np.ndarray, most_on_average: float) -> np.ndarray:
+    """The keys that are looked up, bool (n,): in each stretch the rarest, until they fill what is allowed."""
+    order = np.lexsort([counts, stretches])
+    sums = np.cumsum(counts[order])
+    first = np.flatnonzero(np.diff(stretches[order], prepend=stretches.min(initial=0) - 1))
+    lengths = np.diff(np.append(first, len(order)))
+    before = sums[first] - counts[order][first]
+    fits = sums - np.repeat(before, lengths) <= np.repeat(most_on_average * lengths, lengths)
+    rare = np.zeros(len(counts), bool)
+    rare[order] = fits
+    return rare & (counts <= most)
 
 
 def _read_places(part: Part, base: int, first: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -28,6 +28,7 @@ class PeakKeyParams:
         asked_keys: A short query asks with so many combinations of six peaks, spread over its peaks.
         most_asked, least_asked: Combinations that each peak begins in a query.
         common_places: A key in more places than this proposes nothing.
+        places_a_key: Of the keys that some peaks begin, so many places are met on average, those of the rarest.
         min_votes: Equal keys on one line that make a proposal.
         most_tracks: So many tracks are proposed, those with the most equal keys.
         votes_a_track: Of more equal keys, so many vote for the line.
@@ -39,6 +40,7 @@ class PeakKeyParams:
     most_asked: int = 25
     least_asked: int = 2
     common_places: int = 1_000
+    places_a_key: float = 2.0
     min_votes: int = 4
     most_tracks: int = 200
     votes_a_track: int = 128
@@ -47,6 +49,7 @@ class PeakKeyParams:
 
 
 PEAKS_A_KEY = 6
+STRETCH_PEAKS = 32  # three to four seconds
 STORED_A_PEAK = 2
 STORED_NEIGHBOURS, ASKED_NEIGHBOURS = 7, 8  # peaks after the first that are combined
 MIN_FRAMES, MAX_FRAMES = 3, 120
@@ -85,7 +88,7 @@ def propose_lines(
     """
     query = Constellation.from_items(items)
     keys, places = _ask(query, params)
-    hits = index.look_up(keys, params.common_places)
+    hits = index.look_up(keys, params.common_places, places // STRETCH_PEAKS, params.places_a_key)
     often = np.bincount(hits.track, minlength=1)[hits.track] >= params.min_votes
     track, place, own = hits.track[often], hits.place[often], places[hits.key[often]]
     found = Constellation.from_items(index.read_items(track, place))

@@ -5,7 +5,7 @@ import pytest
 
 from catalog.alignment import CHROMAPRINT
 from catalog.duplicates import find_duplicates_of, find_matches, refresh_matches
-from catalog.fingerprint_index import FOLDER, open_store
+from catalog.fingerprint_index import FOLDER, FingerprintIndex, Part, open_store
 from catalog.purge import purge_tracks
 from catalog.segments import Entry, Segment
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
@@ -85,6 +85,23 @@ def test_every_key_is_found_at_its_places():
     first, last = segment.find(keys)
     for begin, end, place in zip(first, last, places, strict=True):
         assert place + 300 in segment.places[begin:end]
+
+
+def test_of_each_stretch_the_rarest_keys_are_looked_up():
+    common, rare = np.full(40, 7, np.uint32), np.arange(100, 104, dtype=np.uint32)
+    entries = [Entry.of(0, make_id("track", 0), np.concatenate([common, rare]))]
+    segment = Segment.build(entries, lambda items: (items, np.arange(len(items))))
+    index, keys = FingerprintIndex([Part.whole(segment)]), np.concatenate([[7], rare, [7]]).astype(np.uint32)
+    stretches = np.array([0, 0, 0, 0, 0, 1])
+
+    def look_up(most, most_on_average):
+        return sorted(index.look_up(keys, most, stretches, most_on_average).key.tolist())
+
+    assert look_up(1_000, 2.0) == [1, 2, 3, 4]
+    assert look_up(1_000, 8.8) == [0] * 40 + [1, 2, 3, 4]  # 44 places of five keys
+    assert look_up(1_000, 40.0) == [0] * 40 + [1, 2, 3, 4] + [5] * 40
+    assert look_up(39, 40.0) == [1, 2, 3, 4]
+    assert look_up(1_000, 0.0) == []
 
 
 def test_night_by_night_finds_what_one_night_finds(lake):

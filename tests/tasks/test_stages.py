@@ -140,11 +140,11 @@ def test_rows_of_stages_that_did_not_run_stay_as_they_are(lake):
     opened, source, params = lake
     with opened.transaction("mark") as change:
         change.connection.execute("UPDATE tracks SET detected_key = 'marked', tempo_bpm = 1, user_id = 'ann'")
-        change.clear("fingerprints")
+        change.clear("notes")
     ingest(opened, source, params, SECOND, force="beats")
     (track,) = opened.query("SELECT detected_key, tempo_bpm, user_id FROM tracks").to_pylist()
     assert (track["detected_key"], track["user_id"], round(track["tempo_bpm"])) == ("marked", "ann", 120)
-    assert opened.query("FROM fingerprints").num_rows == 0
+    assert opened.query("FROM notes").num_rows == 0
 
 
 @pytest.mark.parametrize(
