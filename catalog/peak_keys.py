@@ -30,7 +30,8 @@ class PeakKeyParams:
         common_places: A key in more places than this proposes nothing.
         places_a_key: Of the keys that some peaks begin, so many places are met on average, those of the rarest.
         min_votes: Equal keys on one line that make a proposal.
-        most_tracks: So many tracks are proposed, those with the most equal keys.
+        most_tracks: So many tracks are proposed, those with the most equal keys; of a mix that lasts longer than
+            `track_s`, more in proportion.
         votes_a_track: Of more equal keys, so many vote for the line.
         max_log_ratio: Largest change of tempo, as a natural logarithm.
         max_pitch_steps: Largest shift of pitch.
@@ -42,7 +43,8 @@ class PeakKeyParams:
     common_places: int = 1_000
     places_a_key: float = 2.0
     min_votes: int = 4
-    most_tracks: int = 200
+    most_tracks: int = 50
+    track_s: float = 240.0
     votes_a_track: int = 128
     max_log_ratio: float = 0.12
     max_pitch_steps: int = 4 * STEPS_A_SEMITONE
@@ -94,7 +96,8 @@ def propose_lines(
     found = Constellation.from_items(index.read_items(track, place))
     shift = found.pitch - query.pitch[own]
     near = np.abs(shift) <= params.max_pitch_steps
-    chosen = np.flatnonzero(near)[_choose(track[near], shift[near], params)]
+    most = round(params.most_tracks * max(1.0, query.length_s / params.track_s))
+    chosen = np.flatnonzero(near)[_choose(track[near], shift[near], most, params)]
     return _vote(track[chosen], found.frame[chosen], query.frame[own[chosen]], shift[chosen], params)
 
 
@@ -171,7 +174,7 @@ SHIFT_STEPS = 4
 GRIDS = (0.0, 0.5)  # what lies near the edge of a cell is in the middle of one of the other grid
 
 
-def _choose(track: np.ndarray, shift: np.ndarray, params: PeakKeyParams) -> np.ndarray:
+def _choose(track: np.ndarray, shift: np.ndarray, most_tracks: int, params: PeakKeyParams) -> np.ndarray:
     """The places of the hits in the tracks with the most hits at one pitch; not all, where a track has many."""
     numbers, inverse = np.unique(track, return_inverse=True)
     most = np.zeros(len(numbers), np.int64)
@@ -179,7 +182,7 @@ def _choose(track: np.ndarray, shift: np.ndarray, params: PeakKeyParams) -> np.n
         cells = np.floor(shift / SHIFT_STEPS + half).astype(np.int64)
         codes, votes = np.unique((inverse << 16) + cells + (1 << 15), return_counts=True)
         np.maximum.at(most, codes >> 16, votes)
-    best = np.argsort(-most, kind="stable")[: params.most_tracks]
+    best = np.argsort(-most, kind="stable")[:most_tracks]
     taken = np.zeros(len(numbers), bool)
     taken[best[most[best] >= params.min_votes]] = True
     order = np.argsort(inverse, kind="stable")

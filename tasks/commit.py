@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 from threading import Lock
 
 from catalog.lake import Lake, Transaction
-from catalog.tables import BY_NAME, FILES, REJECTS, RUNS, TRACK_STAGES, TRACK_TABLES, make_id
-from tasks.plan import Fault, FoundFile, Plan, TrackJob
+from catalog.tables import BY_NAME, FILES, REJECTS, RUNS, TRACK_TABLES, make_id
+from tasks.plan import PRINTS, Fault, FoundFile, Plan, TrackJob
 from tasks.rows import make_rows, select_rows
+from tasks.stages import NEEDS
 from tasks.track import TrackResult
 
 OUR_PACKAGES = ("catalog", "tasks", "flows")
 FEWEST_FAULTS = 10
+PARTLY = {"track_stages": set(NEEDS), "fingerprints": set(PRINTS)}
+"""Tables of which each stage replaces its own rows alone, and the stages that replace all: what a row of `fingerprints`
+is matched with need not be found again when another one changes."""
 
 
 class TooManyRejects(Exception):
@@ -164,12 +168,12 @@ def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: 
             made = make_rows(analysis, job, run_id, now, owner.user_id, owner.privacy_setting)
             for table, found in select_rows(made, stages, known.get(job.track_id)).items():
                 rows[table].extend(found)
-                written[table].append(job.track_id)
+                if table not in PARTLY or PARTLY[table] <= set(stages):
+                    written[table].append(job.track_id)
         for table, found in rows.items():
-            if table != "track_stages":
-                change.delete(table, "track_id", written[table])
-                change.insert(table, BY_NAME[table].make_rows(found))
-        change.upsert("track_stages", TRACK_STAGES.make_rows(rows["track_stages"]))
+            change.delete(table, "track_id", written[table])
+            write = change.upsert if table in PARTLY else change.insert
+            write(table, BY_NAME[table].make_rows(found))
         _write_files(change, [(file, result.job.track_id) for result in done for file in result.job.files], run_id)
         for result in results:
             if result.fault:

@@ -9,7 +9,7 @@ import numpy as np
 from catalog.tables import make_id
 from tasks.music.beats import tempo_between
 from tasks.music.drums import midi_note_of
-from tasks.plan import TrackJob
+from tasks.plan import PRINTS, TrackJob
 from tasks.track import Analysis
 
 HIT_DURATION_S = 0.05  # drums have no note off; this is what the MIDI files write
@@ -95,6 +95,8 @@ def select_rows(made: dict[str, list[dict]], stages: Collection[str], before: di
     """
     rows = {table: made[table] for table, writers in TABLE_STAGES.items() if writers & set(stages)}
     rows["track_stages"] = [row for row in made["track_stages"] if row["stage"] in stages]
+    algorithms = {PRINTS[stage][0] for stage in PRINTS.keys() & set(stages)}
+    rows["fingerprints"] = [row for row in made["fingerprints"] if row["algorithm"] in algorithms]
     (track,) = made["tracks"]
     if before:
         columns = set().union(*(TRACK_COLUMNS.get(stage, ()) for stage in stages))

@@ -147,6 +147,16 @@ def test_rows_of_stages_that_did_not_run_stay_as_they_are(lake):
     assert opened.query("FROM notes").num_rows == 0
 
 
+def test_fingerprints_of_stages_that_did_not_run_keep_their_rows(lake):
+    opened, source, params = lake
+    sql = "SELECT algorithm, rowid FROM fingerprints ORDER BY algorithm"
+    before = opened.connection.execute(sql).fetchall()
+    ingest(opened, source, params, SECOND, force="beats")
+    after = opened.connection.execute(sql).fetchall()
+    changed = {algorithm for algorithm, _ in set(before) ^ set(after)}
+    assert (len(before), len(after), changed) == (3, 3, {"beat-chroma-1"})
+
+
 @pytest.mark.parametrize(
     "damage", ["algorithm = 'chromaprint-test1'", "hop_s = 0.1", "items = NULL"], ids=["foreign", "another hop", "lost"]
 )
