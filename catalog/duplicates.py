@@ -40,7 +40,7 @@ from catalog.tables import MATCHES
 METHOD = "chromaprint"
 QUERY = "zzzz"  # stands for a query beside a track's identifier, behind all of them
 EQUAL_METHOD = "equal-fingerprints"
-VERSION = "chromaprint-aligned-2"
+VERSION = "chromaprint-aligned-3"
 
 
 @dataclass(frozen=True)

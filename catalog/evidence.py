@@ -18,6 +18,8 @@ class DuplicateParams:
         max_bit_error: Share of unequal bits below which an item speaks for equal audio.
         min_evidence_bits: Equal bits beyond that share, summed over the shared stretch, that confirm it. Unrelated
             music reaches 140; five seconds in a lossy copy give 160 or more.
+        max_chance_share: Unequal bits, for each that two fingerprints in another order would have, above which they are
+            alike as all noise and all applause is: these have 0.9 and more, copies and versions 0.7 and less.
         min_score: Share of equal bits over the shared stretch that one song asks for. Copies reach 0.93; the same song
             without its voice or with other instruments has 0.7 to 0.8, which is evidence, but not one recording.
         min_version_bits: Share of equal bits from which two recordings may be versions of one song.
@@ -41,6 +43,7 @@ class DuplicateParams:
     min_distinct_items: int = 12
     max_bit_error: float = 0.35
     min_evidence_bits: float = 150.0
+    max_chance_share: float = 0.8
     min_score: float = 0.85
     min_version_bits: float = 0.65
     min_coverage: float = 0.7

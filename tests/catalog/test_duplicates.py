@@ -83,6 +83,17 @@ def test_copies_are_matched_and_others_are_not(tables):
     assert match.overlap_s == pytest.approx(480 * HOP_S + 2.5, abs=0.5)
 
 
+def test_applause_is_not_matched_with_other_applause(tables):
+    def clap(seed, count=480):  # most bits have one value nearly always
+        rng = np.random.default_rng(seed)
+        flips = (rng.random((count, 32)) < 0.1) @ (1 << np.arange(32, dtype=np.uint64))
+        return np.uint32(0xA5A5_A5A5) ^ flips.astype(np.uint32)
+
+    first = clap(1)
+    found = find_by_name(tables, {"applause": first, "other": clap(2), "copy": copy(first, 0.02)})
+    assert set(found) == {frozenset({"applause", "copy"})}
+
+
 def test_an_offset_says_where_the_second_track_starts_in_the_first(tables):
     original = play(1)
     (match,) = find_by_name(tables, {"original": original, "late": copy(original[100:])}).values()
