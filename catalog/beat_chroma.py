@@ -11,6 +11,7 @@ References:
     identification", IEEE TASLP 16(6), 2008, for transpositions and cross-similarity.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -159,30 +160,33 @@ BEAT_CHROMA = Kind("beat-chroma-1", "beat-chroma-1", 0.001, make_no_keys, make_v
 
 
 def propose_levels(
-    index: FingerprintIndex, query: BeatChroma, before: int, params: BeatChromaParams = BeatChromaParams()
-) -> list[tuple[int, float]]:
-    """Find the tracks whose harmony moves most like that of a query.
+    index: FingerprintIndex,
+    queries: Sequence[BeatChroma],
+    before: Sequence[int],
+    params: BeatChromaParams = BeatChromaParams(),
+) -> list[list[tuple[int, float]]]:
+    """Find the tracks whose harmony moves most like that of each query.
 
     Args:
         index: Of beat chroma.
-        query: A recording.
-        before: Tracks from this number on are left out.
+        queries: Recordings.
+        before: For each query, the number from which on tracks are left out.
 
     Returns:
-        The tracks' numbers with the level at which the query is to be counted, the most alike first.
+        For each query the tracks' numbers with the level at which it is to be counted, the most alike first.
     """
-    asked = np.stack([_describe(query.count_again(level)) for level in params.levels])
-    asked = _to_unit(asked)
-    found: dict[int, tuple[float, float]] = {}
+    asked = [_describe(query.count_again(level)) for query in queries for level in params.levels]
+    found: list[dict[int, tuple[float, float]]] = [{} for _ in queries]
     for part, base in zip(index.parts, index.bases, strict=False):
-        vectors, most = part.segment.vectors, min(part.segment.tracks, int(before - base))
-        for start in range(0, most, SEARCHED_TRACKS):
-            end = min(start + SEARCHED_TRACKS, most)
-            for level, likeness, track in _search(asked, vectors[start:end], part.alive[start:end], params):
-                number = int(base) + start + track
-                found[number] = max(found.get(number, (0.0, 0.0)), (likeness, params.levels[level]))
-    best = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))[: params.most_candidates]
-    return [(number, level) for number, (_, level) in best]
+        for start in range(0, part.segment.tracks, SEARCHED_TRACKS):
+            block = slice(start, start + SEARCHED_TRACKS)
+            for row, likeness, place in _search(asked, part.segment.vectors[block], part.alive[block], params):
+                query, level = divmod(row, len(params.levels))
+                track = int(base) + start + place
+                if track < before[query]:
+                    known = found[query].get(track, (0.0, 0.0))
+                    found[query][track] = max(known, (likeness, params.levels[level]))
+    return [_choose(tracks, params.most_candidates) for tracks in found]
 
 
 def lay_over(first: BeatChroma, second: BeatChroma, params: BeatChromaParams = BeatChromaParams()) -> Layover | None:
@@ -235,12 +239,18 @@ def _to_unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def _search(asked: np.ndarray, vectors: np.ndarray, alive: np.ndarray, params: BeatChromaParams):
+def _choose(tracks: Mapping[int, tuple[float, float]], most: int) -> list[tuple[int, float]]:
+    best = sorted(tracks.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+    return [(track, level) for track, (_, level) in best]
+
+
+def _search(
+    asked: Sequence[np.ndarray], vectors: np.ndarray, alive: np.ndarray, params: BeatChromaParams
+) -> Iterator[tuple[int, float, int]]:
     """The nearest of some vectors to each of those asked for: which was asked, the cosine, which was found."""
     import faiss
 
     most = min(len(vectors), params.most_candidates + int((~alive).sum()))
-    likeness, track = faiss.knn(asked, _to_unit(vectors), most, metric=faiss.METRIC_INNER_PRODUCT)
+    likeness, track = faiss.knn(_to_unit(asked), _to_unit(vectors), most, metric=faiss.METRIC_INNER_PRODUCT)
     rows, columns = np.nonzero((likeness > 0) & alive[track])
-    places = track[rows, columns]
-    return zip(rows.tolist(), likeness[rows, columns].tolist(), places.tolist(), strict=True)
+    yield from zip(rows.tolist(), likeness[rows, columns].tolist(), track[rows, columns].tolist(), strict=True)

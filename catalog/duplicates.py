@@ -145,14 +145,15 @@ def match_beat_chroma(
     entries, _ = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
     segment = BEAT_CHROMA.index(entries)
     joined = FingerprintIndex([*index.parts, Part.whole(segment)])
-    base, matches = int(index.bases[-1]), []
-    for number, entry in enumerate(entries):
-        second = BeatChroma.from_items(entry.items)
-        for track, level in propose_levels(joined, second, base + number) if second.parts else ():
+    queries = {number: BeatChroma.from_items(entry.items) for number, entry in enumerate(entries) if len(entry.items)}
+    earlier = [int(index.bases[-1]) + number for number in queries]
+    proposals, matches = propose_levels(joined, list(queries.values()), earlier) if queries else [], []
+    for (number, second), proposed in zip(queries.items(), proposals, strict=True):
+        for track, level in proposed:
             first, counted = BeatChroma.from_items(joined.track_items(track)), second.count_again(level)
             layover = lay_over(first, counted)
             if layover:
-                pair = (joined.track_id(track), entry.track_id)
+                pair = (joined.track_id(track), entries[number].track_id)
                 matches.append(layover.to_match(pair, first, counted))
     return _sort(matches), segment
 

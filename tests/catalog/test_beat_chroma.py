@@ -73,7 +73,7 @@ def test_beats_that_were_counted_at_another_level_are_counted_again(level):
     index = FingerprintIndex(
         [Part.whole(match_beat_chroma(FingerprintIndex(), [Entry.of(0, make_id("track", "a"), items)])[1])]
     )
-    ((number, found),) = propose_levels(index, song, 1)
+    (((number, found),),) = propose_levels(index, [song], [1])
     assert (number, found) == (0, pytest.approx(1 / level))
     assert lay_over(other, song.count_again(found)).score > 0.9
 
@@ -148,9 +148,9 @@ def test_a_night_matches_the_new_tracks_alone(tmp_path, monkeypatch):
 
     asked = []
 
-    def propose(index, query, before, *rest):
-        asked.append(before)
-        return propose_levels(index, query, before, *rest)
+    def propose(index, queries, before):
+        asked.extend(before)
+        return propose_levels(index, queries, before)
 
     monkeypatch.setattr(catalog.duplicates, "propose_levels", propose)
     with Lake.open(tmp_path / "lake") as lake:
