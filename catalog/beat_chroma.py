@@ -68,8 +68,8 @@ class BeatChroma:
 
     @classmethod
     def from_items(cls, items: np.ndarray) -> "BeatChroma":
-        """From the items of a fingerprint (see tasks/music/beatchroma.py); of none, no half beats."""
-        items = np.asarray(items, np.uint32)
+        """From the items of a fingerprint (see tasks/music/beatchroma.py); of none or broken ones, no half beats."""
+        items = np.asarray(items if len(items) % 2 else (), np.uint32)
         pairs = items[1:].reshape(-1, 2)
         shifts = 4 * np.arange(8, dtype=np.uint32)[:, None]
         level = np.concatenate([(pairs[:, 0] >> shifts) & 15, (pairs[:, 1] >> (16 + shifts[:4])) & 15])

@@ -145,7 +145,8 @@ def match_beat_chroma(
     entries, _ = _find_equal(index, sorted(entries, key=lambda entry: entry.row), params)
     segment = BEAT_CHROMA.index(entries)
     joined = FingerprintIndex([*index.parts, Part.whole(segment)])
-    queries = {number: BeatChroma.from_items(entry.items) for number, entry in enumerate(entries) if len(entry.items)}
+    heard = [BeatChroma.from_items(entry.items) for entry in entries]
+    queries = {number: chroma for number, chroma in enumerate(heard) if chroma.parts}
     earlier = [int(index.bases[-1]) + number for number in queries]
     proposals, matches = propose_levels(joined, list(queries.values()), earlier) if queries else [], []
     for (number, second), proposed in zip(queries.items(), proposals, strict=True):

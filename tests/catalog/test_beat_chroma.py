@@ -103,6 +103,12 @@ def test_silence_and_a_steady_tone_have_no_movement():
         assert match_all({"tone": items, "again": items}) == {}
 
 
+def test_a_broken_fingerprint_is_like_none():
+    song = perform(compose(1))
+    assert not make_vector(song[:-1]).any()
+    assert match_all({"song": song, "broken": song[:-1], "empty": song[:0]}) == {}
+
+
 def test_the_vector_is_that_of_every_key():
     song = compose(1)
     first, second = (
