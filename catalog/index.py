@@ -27,8 +27,9 @@ import numpy as np
 import pyarrow as pa
 
 from catalog.errors import CatalogError, MissingIndex, StaleIndex
+from catalog.file_record import hash_file
 from catalog.filters import Columns
-from catalog.lake import Lake, hash_file
+from catalog.lake import Lake
 from catalog.neighbours import (
     NeighbourParams,
     compute_neighbours,

@@ -20,20 +20,23 @@ import fcntl
 import hashlib
 import importlib
 import json
-import os
 import re
+import shutil
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
+from catalog.file_record import check_file, compare_record, hash_file, list_files, read_record
 from catalog.fingerprint_index import open_stores
 from catalog.lost_runs import close_lost_runs
 from catalog.orphans import remove_orphans
@@ -42,6 +45,7 @@ from catalog.tables import BY_NAME, DATA_FILES, TABLES
 from catalog.views import load_views
 
 DEFAULT_LAKE = Path("data/lake")
+CATALOG_FILE = "catalog.sqlite"
 BUSY_TIMEOUT_MS = 60_000
 PASSWORD = re.compile(r"password\s*=|://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 SNAPSHOT_RETENTION = timedelta(days=7)
@@ -51,6 +55,8 @@ def connect(
     lake: str | Path = DEFAULT_LAKE, catalog: str | None = None, snapshot: int | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open the lake read-only in DuckDB, with its tables, views and macros in the search path.
+
+    Where the lake's disk has no room at all, the connection shows the lake as it is at this moment, and stays there.
 
     Args:
         lake: The lake's folder.
@@ -64,7 +70,7 @@ def connect(
         OpenSecret: The catalogue's address holds a password.
     """
     folder = Path(lake)
-    if catalog is None and not (folder / "catalog.sqlite").is_file():
+    if catalog is None and not (folder / CATALOG_FILE).is_file():
         raise LakeNotFound(f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}")
     options = ["READ_ONLY"] + ([f"SNAPSHOT_VERSION {int(snapshot)}"] if snapshot is not None else [])
     try:
@@ -74,6 +80,8 @@ def connect(
             raise UnknownId(
                 f"The lake {folder} has no snapshot {snapshot}. Which it has: FROM ducklake_snapshots('lake')"
             ) from error
+        if catalog is None and "disk I/O error" in str(error):
+            return _attach_copy(folder, options)
         raise UnreadableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
 
 
@@ -247,8 +255,8 @@ class Lake:
         Returns:
             How many files there were before and after, and how many snapshots were forgotten.
         """
-        with _locked(self.folder):
-            before = len(self._list_files())
+        with _locked(self.folder), self._on_one_thread():
+            before = len(list_files(self.connection, self.folder))
             self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
             self.connection.execute("CALL ducklake_merge_adjacent_files('lake')")
             for table in TABLES:
@@ -259,7 +267,8 @@ class Lake:
                 [datetime.now(UTC) - retention],
             )
             self._record_files()
-            return {"files_before": before, "files_after": len(self._list_files()), "snapshots_forgotten": expired}
+            after = len(list_files(self.connection, self.folder))
+            return {"files_before": before, "files_after": after, "snapshots_forgotten": expired}
 
     def verify(self) -> list[str]:
         """Check each committed file against its record and each table against its declaration; a sentence a problem."""
@@ -267,14 +276,14 @@ class Lake:
         try:
             with _locked(self.folder):
                 self._record_files()  # a writer may have been killed between its commit and the record of its files
-            records = self._recorded_files()
+            records = read_record(self.connection)
         except (duckdb.Error, OSError) as error:
             problems.append(f"{DATA_FILES.name} cannot be read: {_first_line(error)}")
-        problems += [problem for record in records for problem in self._check_file(*record)]
+        problems += [problem for record in records for problem in check_file(self.folder, *record)]
         recorded = {uri for uri, *_ in records}
         problems += [
             f"{uri} is in the lake but has no record."
-            for uri, table in self._list_files().items()
+            for uri, table in list_files(self.connection, self.folder).items()
             if uri not in recorded and table != DATA_FILES.name
         ]
         problems += check_tables(self.connection)
@@ -287,14 +296,14 @@ class Lake:
         Args:
             grace_s: How long readers that began before may still use the files.
         """
-        with _locked(self.folder):
+        with _locked(self.folder), self._on_one_thread():
             self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
             for table in TABLES:
                 self.connection.execute(
                     f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
                 )
         time.sleep(grace_s)
-        with _locked(self.folder):
+        with _locked(self.folder), self._on_one_thread():
             self._expire_snapshots(timedelta(0))
             self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
             remove_orphans(self.folder, self.connection)
@@ -317,6 +326,19 @@ class Lake:
         paths = (self.folder / "stems" / track_id[:2] / track_id).glob("*")
         return [path.relative_to(self.folder).as_posix() for path in paths]
 
+    @contextmanager
+    def _on_one_thread(self) -> Iterator[None]:
+        """Keep DuckDB to the thread that calls it.
+
+        DuckLake 1.5.5 looks for files to compact in a query inside the query; its tasks on other threads now and then
+        outlive their plan, and the process dies.
+        """
+        self.connection.execute("SET threads = 1")
+        try:
+            yield
+        finally:
+            self.connection.execute("RESET threads")
+
     def _expire_snapshots(self, retention: timedelta) -> int:
         before = datetime.now(UTC) - retention
         return len(
@@ -325,30 +347,9 @@ class Lake:
             ).fetchall()
         )
 
-    def _list_files(self) -> dict[str, str]:
-        """Every file of the newest snapshot, of rows and of their deletions: its place in the lake, and its table."""
-        files, top = {}, self.folder.resolve()
-        for table in TABLES:
-            for paths in self.connection.execute(
-                f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
-            ).fetchall():
-                files |= {os.path.relpath(path, top): table.name for path in paths if path}
-        return files
-
-    def _recorded_files(self) -> list[tuple]:
-        return self.connection.execute("SELECT uri, table_name, rows, size_bytes, sha256 FROM data_files").fetchall()
-
     def _record_files(self) -> None:
         """Bring `data_files` in line with the newest snapshot."""
-        current = self._list_files()
-        recorded = {uri for uri, *_ in self._recorded_files()}
-        gone = [uri for uri in recorded if uri not in current]
-        now = datetime.now(UTC)
-        new = [
-            {"uri": uri, "table_name": table, "recorded_at": now} | _measure_file(self.folder / uri)
-            for uri, table in current.items()
-            if uri not in recorded and table != DATA_FILES.name and (self.folder / uri).is_file()
-        ]
+        new, gone = compare_record(self.connection, self.folder)
         if not gone and not new:
             return
         self.connection.execute("BEGIN")
@@ -360,16 +361,6 @@ class Lake:
         except BaseException:
             _roll_back(self.connection)
             raise
-
-    def _check_file(self, uri: str, table: str, rows: int, size_bytes: int, sha256: str) -> Iterator[str]:
-        path = self.folder / uri
-        if not path.is_file():
-            yield f"{uri} of {table} is missing."
-            return
-        if path.stat().st_size != size_bytes or hash_file(path) != sha256:
-            yield f"{uri} of {table} has changed since it was committed."
-        elif (found := _measure_file(path)["rows"]) != rows:
-            yield f"{uri} of {table} holds {found} rows; {rows} were committed."
 
     def _check_stems(self) -> Iterator[str]:
         try:
@@ -489,12 +480,6 @@ def load_extensions(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
         connection.execute(f"LOAD '{path}'")
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _attach(folder: Path, catalog: str | None, options: list[str]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
     connection.execute("SET TimeZone = 'UTC'")
@@ -502,11 +487,33 @@ def _attach(folder: Path, catalog: str | None, options: list[str]) -> duckdb.Duc
     kind = catalog.split(":", 1)[0] if catalog else "sqlite"
     load_extensions(connection, f"{kind}_scanner", "ducklake")
     if kind == "sqlite":
-        catalog = f"sqlite:{folder.resolve() / 'catalog.sqlite'}"
+        catalog = catalog or f"sqlite:{folder.resolve() / CATALOG_FILE}"
         options = [*options, f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}", "META_JOURNAL_MODE 'WAL'"]
     data_path = f"DATA_PATH '{_escape(str(folder.resolve() / 'tables'))}/', OVERRIDE_DATA_PATH true"
     connection.execute(f"ATTACH 'ducklake:{_escape(catalog)}' AS lake ({', '.join([data_path, *options])})")
     connection.execute("USE lake")
+    return connection
+
+
+def _attach_copy(folder: Path, options: list[str]) -> duckdb.DuckDBPyConnection:
+    """Read-only from a copy of the catalogue in the temporary folder: SQLite needs room beside the file that it reads.
+
+    The copy goes with the connection.
+    """
+    copy = TemporaryDirectory(prefix="midime-")
+    try:
+        with _locked(folder):
+            for path in folder.glob(f"{CATALOG_FILE}*"):
+                if not path.name.endswith("-shm"):  # which SQLite makes anew
+                    shutil.copyfile(path, Path(copy.name) / path.name)
+        connection = _attach(folder, f"sqlite:{Path(copy.name) / CATALOG_FILE}", options)
+    except (duckdb.Error, OSError) as error:
+        copy.cleanup()
+        raise UnreadableLake(
+            f"The lake {folder} cannot be opened: its disk is full, and there is no room for its catalogue in "
+            f"{gettempdir()} either. Make room, or set TMPDIR to a folder with room."
+        ) from error
+    weakref.finalize(connection, copy.cleanup)
     return connection
 
 
@@ -558,16 +565,6 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("ROLLBACK")
     except duckdb.Error:  # DuckDB has rolled back by itself
         return
-
-
-def _measure_file(path: Path) -> dict:
-    import pyarrow.parquet as pq
-
-    return {
-        "rows": pq.ParquetFile(path).metadata.num_rows,
-        "size_bytes": path.stat().st_size,
-        "sha256": hash_file(path),
-    }
 
 
 def _escape(text: str) -> str:

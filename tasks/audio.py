@@ -24,7 +24,7 @@ from typing import Self
 import av
 import numpy as np
 
-from catalog.lake import hash_file
+from catalog.file_record import hash_file
 from tasks.errors import (
     BadSamples,
     CorruptAudio,

@@ -161,17 +161,17 @@ def commit_shard(lake: Lake, name: str, results: Sequence[TrackResult], run_id: 
     with lake.transaction(f"shard {name}", {"run_id": run_id, "shard": name}) as change:
         known = _read_tracks(change, [result.job.track_id for result in done])
         rows: dict[str, list[dict]] = {table.name: [] for table in TRACK_TABLES}
-        written: dict[str, list[str]] = {table.name: [] for table in TRACK_TABLES}
+        replaced: dict[str, list[str]] = {table.name: [] for table in TRACK_TABLES}
         for result in done:
             job, analysis = result.job, result.analysis
             stages = job.stages or {stage.stage for stage in analysis.stages}
             made = make_rows(analysis, job, run_id, now, owner.user_id, owner.privacy_setting)
             for table, found in select_rows(made, stages, known.get(job.track_id)).items():
                 rows[table].extend(found)
-                if table not in PARTLY or PARTLY[table] <= set(stages):
-                    written[table].append(job.track_id)
+                if job.track_id in known and (table not in PARTLY or PARTLY[table] <= set(stages)):
+                    replaced[table].append(job.track_id)
         for table, found in rows.items():
-            change.delete(table, "track_id", written[table])
+            change.delete(table, "track_id", replaced[table])
             write = change.upsert if table in PARTLY else change.insert
             write(table, BY_NAME[table].make_rows(found))
         _write_files(change, [(file, result.job.track_id) for result in done for file in result.job.files], run_id)

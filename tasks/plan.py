@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import duckdb
 
 from catalog.errors import ShrunkenSource
-from catalog.lake import hash_file
+from catalog.file_record import hash_file
 from catalog.tables import make_id
 from tasks.audio import is_candidate
 from tasks.errors import LIMITS, EmptyFile, FailedTrack, LongSignal, OutsideLink, TrackError, UnreadableFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catalog.lake import hash_file
+from catalog.file_record import hash_file
 from tasks.audio import decode_blocks
 from tasks.plan import StoredStem
 

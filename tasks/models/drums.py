@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.models.runtime import open_session
-from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, drop_stray_hits, pick_hits
+from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, doubt_lone_hihats, drop_stray_hits, pick_hits
 from tasks.music.drums import VERSION as PEAKS_VERSION
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 from tasks.music.velocities import VERSION as LEVELS_VERSION
@@ -115,7 +115,7 @@ class DrumStream:
         activations, velocities = np.concatenate(self._outputs, axis=2)
         hits = pick_hits(activations, velocities, INSTRUMENTS, self._transcriber.params, HOP_S)
         kept = drop_stray_hits(hits, activations.shape[1] * HOP_S)
-        return weigh_levels(kept, np.concatenate(self._energy, axis=1))
+        return weigh_levels(doubt_lone_hihats(kept), np.concatenate(self._energy, axis=1))
 
     def _take(self, pieces: Iterable[Piece]) -> None:
         self._outputs += [self._transcriber.activate(piece)[:, self._rows] for piece in pieces]

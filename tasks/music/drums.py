@@ -3,13 +3,13 @@
 The only place that holds General MIDI drum numbers. The network that makes the activations is in tasks/models/drums.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tasks.music.signals import HOP_S
 
-VERSION = "peaks-1"
+VERSION = "peaks-2"
 
 KICK_NOTES = (36, 35)
 SNARE_NOTES = (38, 40)
@@ -169,3 +169,34 @@ def drop_stray_hits(hits: Hits, duration_s: float, params: StrayParams = StrayPa
     before, after = evidence[here + 1] - evidence[first], evidence[last] - evidence[here]
     kept = np.maximum(before, after) >= params.least_evidence_per_s * window_s
     return Hits(hits.time_s[kept], hits.instrument[kept], hits.velocity[kept], hits.confidence[kept])
+
+
+@dataclass(frozen=True)
+class LoneParams:
+    """When hi-hats are doubted because they are on their own.
+
+    Attributes:
+        window_s: How far before or after a hi-hat a kick or a snare bears it out.
+        share: What is left of the confidence of one that none does.
+    """
+
+    window_s: float = 8.0
+    share: float = 0.5
+
+
+def doubt_lone_hihats(hits: Hits, params: LoneParams = LoneParams()) -> Hits:
+    """Lower the confidence of hi-hats with no kick and no snare around them: what hisses or clicks may be a mouth.
+
+    Args:
+        hits: Hits of all instruments of a signal.
+        params: Window and share.
+
+    Returns:
+        The same hits, each with its confidence.
+    """
+    is_hihat = hits.instrument == "hihat"
+    others_s = np.concatenate([[-np.inf], hits.time_s[~is_hihat], [np.inf]])
+    after = np.searchsorted(others_s, hits.time_s)
+    distance_s = np.minimum(hits.time_s - others_s[after - 1], others_s[after] - hits.time_s)
+    is_alone = is_hihat & (distance_s > params.window_s)
+    return replace(hits, confidence=np.where(is_alone, params.share * hits.confidence, hits.confidence))

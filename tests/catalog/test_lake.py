@@ -9,8 +9,9 @@ import pytest
 import catalog
 from catalog.clients import attach_statement
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnreadableLake, UnwritableLake
-from catalog.lake import Lake, hash_file, newest_snapshot
-from catalog.tables import BEATS, FILES, ONSETS, PATTERNS, RUNS, SECTIONS, TRACKS, make_id
+from catalog.file_record import hash_file, list_files
+from catalog.lake import Lake, newest_snapshot
+from catalog.tables import BEATS, FILES, ONSETS, PATTERNS, RUNS, SECTIONS, TABLES, TRACKS, make_id
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TRACK = make_id("track", "one")
@@ -238,7 +239,7 @@ def test_a_commit_stands_although_its_files_cannot_be_recorded(lake, monkeypatch
     def fail(path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("catalog.lake._measure_file", fail)
+    monkeypatch.setattr("catalog.file_record.measure_file", fail)
     add_track(lake)
     monkeypatch.undo()
     assert lake.verify() == []
@@ -307,3 +308,22 @@ def test_a_catalogue_that_does_not_answer_is_named_in_one_line(tmp_path):
     with pytest.raises(UnreadableLake, match="cannot be opened") as caught:
         catalog.connect(tmp_path, "postgres:dbname=m host=127.0.0.1 port=1")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_files_of_the_lake_are_those_that_ducklake_lists(lake):
+    for number in range(3):
+        add_track(lake, str(number))
+    with lake.transaction("delete") as change:
+        change.connection.execute("DELETE FROM tracks WHERE track_id = (SELECT min(track_id) FROM tracks)")
+    assert_files_are_those_of_ducklake(lake)
+    lake.compact()
+    assert_files_are_those_of_ducklake(lake)
+
+
+def assert_files_are_those_of_ducklake(lake):
+    expected = {}
+    for table in TABLES:
+        for paths in lake.connection.execute(f"FROM ducklake_list_files('lake', '{table.name}')").fetchall():
+            expected |= {path: table.name for path in paths if isinstance(path, str) and path.endswith(".parquet")}
+    found = {str(lake.folder.resolve() / uri): table for uri, table in list_files(lake.connection, lake.folder).items()}
+    assert found == expected

@@ -158,6 +158,28 @@ def watch(survived):
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of so many megabytes; gives its folder, and can be called again to resize it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def resize(megabytes: int) -> Path:
+        options = f"{'remount,' if disk.is_mount() else ''}size={megabytes}m"
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "midime", str(disk)], capture_output=True, text=True
+        )
+        if mounted.returncode:
+            pytest.skip(f"this machine does not let root mount: {mounted.stderr.strip()}")
+        return disk
+
+    yield resize
+    if disk.is_mount():
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture
 def command(tmp_path):
     """Start `midime` with arguments; what still runs at the end is killed."""
     started = []

@@ -117,7 +117,8 @@ def run(files: int = 20_000, seed: int = 1) -> dict:
 
 def _ingest(folder: Path, lake: Path, count: int, outcomes: Counter) -> list[str]:
     command = [sys.executable, "-m", "flows.cli", "ingest", str(folder), "--lake", str(lake), "--stems", "none"]
-    environment = {**os.environ, "PREFECT_HOME": str(folder.parent / "prefect"), "MIDIME_TRACK_TIMEOUT_S": "60"}
+    settings = {"MIDIME_TRACK_TIMEOUT_S": "60", "MIDIME_MAX_REJECT_SHARE": "1"}
+    environment = {**os.environ, "PREFECT_HOME": str(folder.parent / "prefect"), **settings}
     ended = subprocess.run([*command, "--workers", "1", "--json"], env=environment, capture_output=True, text=True)
     if ended.returncode:
         return [f"the run ended with {ended.returncode}: {ended.stderr[-300:]}"]

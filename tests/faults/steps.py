@@ -1,28 +1,37 @@
 """An ingest, step by step in one process, without Prefect and Dask: the same plan, the same chain, the same commits.
 
-A process that runs it can be killed between any two of its steps: `die_at` names the step.
+A process that runs it can meet a fault between any two of its steps: its own death, or a full disk from then on.
 """
 
 import importlib
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from catalog.errors import UnwritableLake
 from catalog.lake import Lake
 from tasks.commit import Counts, Owner, Run, commit_plan, commit_shard
+from tasks.errors import DiskFull
 from tasks.plan import make_plan
 from tasks.track import TrackParams, analyse_track, stage_versions
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.faults.steps"])
 SHARD_FILES = 3
+FILLER = "filler"
 RATE_HZ = 44_100
 
-# Where a process can die: the function at whose n-th call it does, and whether before or after it.
+PATIENCE_S = 600  # CI runs beside other work
+NO_ROOM = 3  # the exit code of a process that said in a line of ours that the disk is full
+
+# Where a fault can come: the function at whose n-th call it does, and whether before or after it.
 STEPS = {
     "before the lake is opened": ("catalog.lake:Lake.open", "before"),
     "before the lake is declared": ("catalog.lake:_declare", "before"),
@@ -32,7 +41,7 @@ STEPS = {
     "before a commit": ("catalog.lake:Lake._commit", "before"),
     "after a commit": ("catalog.lake:Lake._commit", "after"),
     "before files are recorded": ("catalog.lake:Lake._record_files", "before"),
-    "after a file is hashed for the record": ("catalog.lake:_measure_file", "after"),
+    "after a file is hashed for the record": ("catalog.file_record:measure_file", "after"),
     "after the plan": ("tests.faults.steps:make_plan", "after"),
     "before the plan is committed": ("tests.faults.steps:commit_plan", "before"),
     "after a track": ("tests.faults.steps:analyse_track", "after"),
@@ -70,25 +79,48 @@ def ingest_folder(lake: Path, source: Path, stems: int = 0, force: str | None = 
     return counts
 
 
-def ingest_in_process(lake: Path, source: Path, die_at: str | None = None, call: int = 1, **options) -> int | None:
-    """Ingest in a process of its own, which kills itself at the n-th call of a step.
+def die(lake: Path) -> None:
+    """End this process as the system ends one: with no word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_disk(lake: Path) -> None:
+    """Leave no room where the lake lies."""
+    with (lake.parent / FILLER).open("ab", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def ingest_in_process(
+    lake: Path,
+    source: Path,
+    step: str | None = None,
+    call: int = 1,
+    fault: Callable[[Path], None] = die,
+    **options,
+) -> int | None:
+    """Ingest in a process of its own, which meets a fault at the n-th call of a step.
 
     Returns:
-        Its exit code; -SIGKILL when it came to that step.
+        Its exit code: -SIGKILL when it died at that step, `NO_ROOM` when it told of a full disk.
     """
-    process = PROCESSES.Process(target=_work, args=(lake, source, die_at, call, options))
+    process = PROCESSES.Process(target=_work, args=(lake, source, step, call, fault, options))
     process.start()
-    process.join(120)
+    process.join(PATIENCE_S)
     return process.exitcode
 
 
-def _work(lake: Path, source: Path, die_at: str | None, call: int, options: dict) -> None:
-    if die_at:
-        _arm(*STEPS[die_at], call)
-    ingest_folder(lake, source, **options)
+def _work(lake: Path, source: Path, step: str | None, call: int, fault: Callable[[Path], None], options: dict) -> None:
+    if step:
+        _arm(*STEPS[step], call, lambda: fault(lake))
+    try:
+        ingest_folder(lake, source, **options)
+    except (DiskFull, UnwritableLake) as error:
+        print(error, file=sys.stderr)
+        sys.exit(NO_ROOM)
 
 
-def _arm(target: str, when: str, call: int) -> None:
+def _arm(target: str, when: str, call: int, fault: Callable[[], None]) -> None:
     module, _, path = target.partition(":")
     *owners, name = path.split(".")
     owner = importlib.import_module(module)
@@ -98,17 +130,17 @@ def _arm(target: str, when: str, call: int) -> None:
     function = held.__func__ if isinstance(held, classmethod) else held
     calls = 0
 
-    def deadly(*args, **kwargs):
+    def faulty(*args, **kwargs):
         nonlocal calls
         calls += 1
         if calls == call and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            fault()
         answer = function(*args, **kwargs)
         if calls == call and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
+            fault()
         return answer
 
-    setattr(owner, name, classmethod(deadly) if isinstance(held, classmethod) else deadly)
+    setattr(owner, name, classmethod(faulty) if isinstance(held, classmethod) else faulty)
 
 
 def read_rows(lake: Path, address: str | None = None) -> dict[str, list]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import catalog
-from catalog.lake import Lake, hash_file
+from catalog.file_record import hash_file
+from catalog.lake import Lake
 from catalog.purge import purge_tracks
 from catalog.tables import make_id
 from tests.faults.conftest import SURVIVED

@@ -1,4 +1,4 @@
-"""SIGKILL between any two steps: nothing half-visible, nothing lost, and the next run carries on.
+"""SIGKILL or a full disk between any two steps: nothing half-visible, nothing lost, and the next run carries on.
 
 `make test` takes a few steps; `make soak` all of them, many times (MIDIME_SOAK_SEEDS).
 """
@@ -15,7 +15,16 @@ import catalog
 from catalog.lake import Lake
 from tests.faults.conftest import has_tables
 from tests.faults.rules import find_broken_rules
-from tests.faults.steps import STEPS, ingest_folder, ingest_in_process, read_rows, write_clip
+from tests.faults.steps import (
+    FILLER,
+    NO_ROOM,
+    STEPS,
+    fill_disk,
+    ingest_folder,
+    ingest_in_process,
+    read_rows,
+    write_clip,
+)
 
 SEEDS = int(os.environ.get("MIDIME_SOAK_SEEDS", "0"))
 CASES = [(step, seed) for seed in range(SEEDS) for step in STEPS] or [
@@ -48,6 +57,26 @@ def test_a_run_that_is_killed_is_carried_on(step, seed, whole, tmp_path, survive
         if has_tables(lake):  # the first process may die before it has made any
             with catalog.connect(lake) as connection:
                 assert find_broken_rules(connection) == []
+    is_carried_on(lake, source, expected)
+
+
+@pytest.mark.parametrize(("step", "seed"), CASES)
+def test_a_disk_that_fills_costs_no_row(step, seed, whole, small_disk, survived):
+    source, expected = whole
+    random = np.random.default_rng([seed, *step.encode()])
+    lake = small_disk(megabytes=64) / "lake"
+    code = ingest_in_process(lake, source, step, call=int(random.integers(1, 9)), fault=fill_disk, stems=2)
+    assert code in (0, NO_ROOM)
+    survived["full disks between steps"] += code != 0
+    if has_tables(lake):  # there may have been no room to make any
+        with catalog.connect(lake) as connection:
+            assert find_broken_rules(connection) == []
+    (lake.parent / FILLER).unlink(missing_ok=True)
+    is_carried_on(lake, source, expected)
+
+
+def is_carried_on(lake: Path, source: Path, expected: dict) -> None:
+    """The next run makes of the lake what an undisturbed one would have made, and a repair leaves nothing else."""
     ingest_folder(lake, source, stems=2)
     with Lake.open(lake) as opened:
         opened.repair()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from catalog.lake import hash_file
+from catalog.file_record import hash_file
 from catalog.tables import BY_NAME, TRACK_TABLES, make_id
 from tasks.errors import BadCheckpoint
 from tasks.plan import make_plan

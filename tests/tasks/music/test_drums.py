@@ -6,6 +6,7 @@ from tasks.music.drums import (
     NOTES_OF_INSTRUMENT,
     Hits,
     PeakParams,
+    doubt_lone_hihats,
     drop_stray_hits,
     instrument_of,
     midi_note_of,
@@ -104,3 +105,24 @@ def test_one_sure_hit_is_enough_for_a_clip_of_a_second():
 
 def test_no_hits_stay_none():
     assert len(drop_stray_hits(kicks([], 0.9), duration_s=60.0)) == 0
+
+
+def test_hihats_with_no_kick_or_snare_in_reach_are_doubted():
+    time_s = np.array([0.0, 1.0, 9.0, 9.5])
+    instrument = np.array(["kick", "hihat", "hihat", "hihat"])
+    hits = Hits(time_s, instrument, np.full(4, 90), np.full(4, 0.8, np.float32))
+    doubted = doubt_lone_hihats(hits)
+    assert doubted.confidence.tolist() == pytest.approx([0.8, 0.8, 0.4, 0.4])
+    assert doubted.confidence.dtype == np.float32
+    assert doubted.time_s.tolist() == hits.time_s.tolist()
+
+
+def test_hihats_between_a_kick_and_a_far_snare_are_not_doubted():
+    hits = Hits(
+        np.array([0.0, 7.0, 30.0]), np.array(["hihat", "snare", "kick"]), np.full(3, 90), np.full(3, 0.8, np.float32)
+    )
+    assert doubt_lone_hihats(hits).confidence.tolist() == pytest.approx([0.8] * 3)
+
+
+def test_doubt_of_no_hits_is_none():
+    assert len(doubt_lone_hihats(kicks([], 0.9))) == 0
