@@ -1,5 +1,6 @@
 """What a query finds, as a file of rows, or as a folder of the patterns' MIDI files or previews."""
 
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,11 @@ from catalog.lake import connect
 from flows.search import write_midi, write_preview
 from flows.settings import Settings
 
-SUFFIXES = {"midi": ".mid", "previews": ".wav"}
+WRITERS = {
+    "midi": (write_midi, ".mid"),
+    "quantised": (partial(write_midi, quantise=True), ".mid"),
+    "previews": (write_preview, ".wav"),
+}
 
 
 def export_query(query: str, output: Path, kind: str, settings: Settings, user_id: str | None = None) -> int:
@@ -18,7 +23,7 @@ def export_query(query: str, output: Path, kind: str, settings: Settings, user_i
     Args:
         query: A SELECT; for MIDI and previews it has a column `pattern_id`.
         output: The file, or for MIDI and previews the folder.
-        kind: parquet, csv, midi or previews.
+        kind: parquet, csv, midi, quantised (MIDI on the sixteenths) or previews.
         settings: Where the lake lies.
         user_id: Whose private patterns may be written beside the public ones.
 
@@ -31,7 +36,7 @@ def export_query(query: str, output: Path, kind: str, settings: Settings, user_i
             answer = connection.sql(query)
             if answer is None:
                 raise BadQuery("The query gives no rows to export.")
-            if kind in SUFFIXES:
+            if kind in WRITERS:
                 patterns = _read_patterns(answer)
             elif kind == "parquet":
                 answer.write_parquet(str(output))
@@ -41,12 +46,12 @@ def export_query(query: str, output: Path, kind: str, settings: Settings, user_i
             raise CatalogError(f"{output} cannot be written: {str(error).splitlines()[0]}") from error
         except duckdb.Error as error:
             raise BadQuery(str(error).strip()) from error
-        if kind not in SUFFIXES:
+        if kind not in WRITERS:
             return len(answer)
     output.mkdir(parents=True, exist_ok=True)
-    write = write_midi if kind == "midi" else write_preview
+    write, suffix = WRITERS[kind]
     for pattern in patterns:
-        write(pattern, output / f"{pattern}{SUFFIXES[kind]}", settings, user_id)
+        write(pattern, output / f"{pattern}{suffix}", settings, user_id)
     return len(patterns)
 
 

@@ -39,11 +39,13 @@ def find_similar(query: str, settings: Settings, instrument: str = "drums", **fi
         return answer.to_dict()
 
 
-def write_midi(pattern_id: str, output: Path, settings: Settings, user_id: str | None) -> None:
-    """Write a pattern's MIDI file."""
+def write_midi(pattern_id: str, output: Path, settings: Settings, user_id: str | None, quantise: bool = False) -> None:
+    """Write a pattern's MIDI file, as it was played or on the sixteenths of its bars."""
+    from tasks.music.midi import quantise_midi
+
     with connect(settings.lake, settings.catalog) as connection:
         row = _fetch_pattern(connection, pattern_id, user_id, "patterns.midi")
-    output.write_bytes(row[0])
+    output.write_bytes(quantise_midi(row[0]) if quantise else row[0])
 
 
 def write_preview(pattern_id: str, output: Path, settings: Settings, user_id: str | None) -> float:

@@ -51,7 +51,7 @@ class Format(StrEnum):
 class Kind(StrEnum):
     """What is exported."""
 
-    PARQUET, CSV, MIDI, PREVIEWS = "parquet", "csv", "midi", "previews"
+    PARQUET, CSV, MIDI, QUANTISED, PREVIEWS = "parquet", "csv", "midi", "quantised", "previews"
 
 
 def read_settings(lake: Path | None, stems: Stems | None = None):

@@ -120,16 +120,19 @@ def midi(
     pattern: Annotated[str, typer.Argument(help="The pattern's identifier.", metavar="PATTERN_ID")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .mid file to write.")],
     lake: LakeOption = None,
+    quantise: Annotated[
+        bool, typer.Option("--quantise", help="Move the notes to the sixteenths of their bars.")
+    ] = False,
     user: Annotated[
         str | None, typer.Option(help="Who asks: private tracks are for their owner. \\[env: MIDIME_USER]")
     ] = None,
 ) -> None:
-    """Write the MIDI file of a pattern, as it was played."""
+    """Write the MIDI file of a pattern: as it was played, or quantised."""
     from flows.search import write_midi
 
     check_output(output, ".mid", ".midi")
     settings = read_settings(lake)
-    write_midi(pattern, output, settings, user or settings.user)
+    write_midi(pattern, output, settings, user or settings.user, quantise)
     notes.print(f"{output}")
 
 

@@ -62,8 +62,8 @@ def export(
 
     suffix = output.suffix.lower().lstrip(".")
     if kind is None and suffix not in (Kind.PARQUET, Kind.CSV):
-        refuse(f"{output} ends neither with .parquet nor .csv: say --as midi or --as previews for a folder.")
-    if kind in (Kind.MIDI, Kind.PREVIEWS):
+        refuse(f"{output} ends neither with .parquet nor .csv: say --as midi, quantised or previews for a folder.")
+    if kind in (Kind.MIDI, Kind.QUANTISED, Kind.PREVIEWS):
         if output.exists() and not output.is_dir():
             refuse(f"{output} is a file: name a folder for the {kind}.")
     else:

@@ -46,7 +46,6 @@ def write_drum_midi(
     tempo_bpm: float | None = None,
     time_signature: str | None = None,
     name: str = "drums",
-    quantise: bool = False,
 ) -> bytes:
     """Write the hits of an excerpt as a MIDI file of type 1.
 
@@ -61,7 +60,6 @@ def write_drum_midi(
         tempo_bpm: Beats a minute where there are no beats to follow; 120 without.
         time_signature: Such as "6/8"; without one, quarters as many as the bars have beats.
         name: The name of the track.
-        quantise: Move the hits to the nearest sixteenth (or half an eighth) of their beats.
 
     Returns:
         The bytes of the .mid file, valid and without notes where there are no hits.
@@ -72,7 +70,7 @@ def write_drum_midi(
     ruler = _Ruler.make(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, time_signature)
     note_ticks = max(1, round(NOTE_S * ruler.ticks_per_beat / max(1e-3, np.median(np.diff(ruler.beat_map.time_s)))))
     drums = []
-    ticks = ruler.find_ticks(hits.time_s[inside], quantise)
+    ticks = ruler.find_ticks(hits.time_s[inside])
     for tick, instrument, velocity in zip(ticks, hits.instrument[inside], hits.velocity[inside], strict=True):
         note, tick = midi_note_of(str(instrument)), round(float(tick))
         drums.append((tick, Message("note_on", channel=DRUM_CHANNEL, note=note, velocity=int(velocity))))
@@ -89,7 +87,6 @@ def write_bass_midi(
     tempo_bpm: float | None = None,
     time_signature: str | None = None,
     name: str = "bass",
-    quantise: bool = False,
 ) -> bytes:
     """Write the notes of an excerpt as a MIDI file of type 1 for a finger bass; a note that goes on ends with it.
 
@@ -104,8 +101,8 @@ def write_bass_midi(
 
     ruler = _Ruler.make(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, time_signature)
     played = notes.select((notes.time_s >= start_s) & (notes.time_s < end_s))
-    first = np.rint(ruler.find_ticks(played.time_s, quantise)).astype(int)
-    last = np.rint(ruler.find_ticks(np.minimum(played.time_s + played.duration_s, end_s), quantise)).astype(int)
+    first = np.rint(ruler.find_ticks(played.time_s)).astype(int)
+    last = np.rint(ruler.find_ticks(np.minimum(played.time_s + played.duration_s, end_s))).astype(int)
     bass = [(0, Message("program_change", channel=BASS_CHANNEL, program=BASS_PROGRAM))]
     for start, end, note, velocity in zip(first, last, played.midi_note, played.velocity, strict=True):
         about = {"channel": BASS_CHANNEL, "note": int(note)}
@@ -138,22 +135,27 @@ class _Ruler:
         beat_map = _map_beats(beat_time_s, beat_in_bar, start_s, end_s, tempo_bpm, ticks_per_beat, beats)
         return cls(beat_map, ticks_per_beat, (numerator, denominator, beats), start_s)
 
-    def find_ticks(self, time_s: np.ndarray, quantise: bool) -> np.ndarray:
+    def find_ticks(self, time_s: np.ndarray) -> np.ndarray:
         """Ticks (float) of times of the track."""
-        ticks = _ticks_of(time_s - self.start_s, self.beat_map, self.ticks_per_beat)
-        step_ticks = TICKS_PER_QUARTER // 4
-        return np.rint(ticks / step_ticks) * step_ticks if quantise else ticks
+        return _ticks_of(time_s - self.start_s, self.beat_map, self.ticks_per_beat)
 
 
 def _write_file(name: str, ruler: _Ruler, part: list[tuple[int, object]]) -> bytes:
     """A file of a conductor's track and one part, given as messages at ticks."""
-    from mido import MetaMessage, MidiFile, MidiTrack
+    from mido import MetaMessage
 
     conductor = [(0, MetaMessage("track_name", name=name))]
     conductor += _tempo_events(ruler.beat_map, ruler.ticks_per_beat)
     conductor += _meter_events(ruler.beat_map, *ruler.meter)
-    file = MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
-    for events in (conductor, [(0, MetaMessage("track_name", name=name)), *part]):
+    return _save([conductor, [(0, MetaMessage("track_name", name=name)), *part]], TICKS_PER_QUARTER)
+
+
+def _save(tracks: list[list[tuple[int, object]]], ticks_per_quarter: int) -> bytes:
+    """The bytes of a file of type 1, given each track as messages at ticks, in any order."""
+    from mido import MetaMessage, MidiFile, MidiTrack
+
+    file = MidiFile(type=1, ticks_per_beat=ticks_per_quarter)
+    for events in tracks:
         track, last = MidiTrack(), 0
         for tick, message in sorted(events, key=lambda event: (event[0], event[1].type == "note_on")):
             message.time = tick - last
@@ -164,6 +166,42 @@ def _write_file(name: str, ruler: _Ruler, part: list[tuple[int, object]]) -> byt
     buffer = BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
+
+
+def quantise_midi(data: bytes) -> bytes:
+    """Move the notes of a MIDI file to the nearest sixteenth of its own bars; each keeps its length.
+
+    Of notes of one pitch that come to lie on each other the loudest stays.
+
+    Args:
+        data: The bytes of a .mid file of type 0 or 1.
+
+    Raises:
+        MidiError: The bytes are no such file.
+    """
+    file = open_midi(data)
+    step_ticks = file.ticks_per_beat / 4
+    tracks = []
+    for track in file.tracks:
+        tick, others, begun, notes = 0, [], {}, {}
+        for message in track:
+            tick += message.time
+            if message.type not in ("note_on", "note_off"):
+                if message.type != "end_of_track":
+                    others.append((tick, message))
+                continue
+            pitch = (message.channel, message.note)
+            if message.type == "note_on" and message.velocity:
+                begun[pitch] = (tick, message)
+            elif pitch in begun:
+                start, struck = begun.pop(pitch)
+                at = round(round(start / step_ticks) * step_ticks)
+                if (at, pitch) not in notes or notes[at, pitch][0].velocity < struck.velocity:
+                    notes[at, pitch] = (struck, at + tick - start, message)
+        for (at, _), (struck, end, released) in notes.items():
+            others += [(at, struck), (end, released)]
+        tracks.append(others)
+    return _save(tracks, file.ticks_per_beat)
 
 
 def read_drum_midi(data: bytes) -> Hits:

@@ -17,6 +17,7 @@ from catalog.tables import TABLES, TRACKS, make_id
 from flows.cli import app, main
 from flows.settings import Settings
 from tasks.commit import Owner, commit_shard
+from tasks.music.midi import read_drum_ticks
 from tasks.plan import make_plan
 from tasks.track import TrackParams, analyse_track, stage_versions
 
@@ -222,6 +223,14 @@ def test_private_patterns_are_for_their_owner(run_midime, refuse, filled, tmp_pa
     assert (tmp_path / "x.mid").read_bytes().startswith(b"MThd")
 
 
+def test_a_pattern_is_quantised_on_request(run_midime, filled, tmp_path):
+    arguments = ("midi", first_pattern(filled), "-o", tmp_path / "x.mid", "--user", "ann", "--quantise")
+    assert run_midime(*arguments, lake=filled.folder).returncode == 0
+    hits, _ = read_drum_ticks((tmp_path / "x.mid").read_bytes())
+    assert len(hits) > 0
+    assert (hits.time_s * 4 % 1 == 0).all()
+
+
 def test_a_preview_is_at_most_fifteen_seconds(run_midime, filled, tmp_path):
     import soundfile
 
@@ -346,7 +355,7 @@ def test_a_query_is_exported_as_its_file_name_says(run_midime, filled, tmp_path)
         assert rows == filled.connection.execute("SELECT count(*), count(DISTINCT stage) FROM track_stages").fetchone()
 
 
-@pytest.mark.parametrize(("kind", "head"), [("midi", b"MThd"), ("previews", b"RIFF")])
+@pytest.mark.parametrize(("kind", "head"), [("midi", b"MThd"), ("quantised", b"MThd"), ("previews", b"RIFF")])
 def test_patterns_are_exported_as_files(run_midime, filled, tmp_path, kind, head):
     arguments = ("export", "SELECT pattern_id FROM patterns", "-o", tmp_path / "out", "--as", kind)
     assert run_midime(*arguments, "--user", "ann", lake=filled.folder).returncode == 0

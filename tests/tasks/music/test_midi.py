@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from tasks.music.drums import Hits
-from tasks.music.midi import MidiError, read_drum_midi, read_drum_ticks, write_bass_midi, write_drum_midi
+from tasks.music.midi import (
+    MidiError,
+    quantise_midi,
+    read_drum_midi,
+    read_drum_ticks,
+    write_bass_midi,
+    write_drum_midi,
+)
 from tasks.music.notes import Notes
 
 
@@ -109,10 +116,32 @@ def test_an_excerpt_begins_at_zero():
     np.testing.assert_allclose(read_drum_midi(data).time_s, [0.5], atol=0.001)
 
 
-def test_quantised_hits_lie_on_sixteenths():
+def test_quantised_hits_lie_on_sixteenths_of_the_played_bars():
     beat_time_s, beat_in_bar = np.arange(8) * 0.5, np.arange(8) % 4 + 1
-    data = write_drum_midi(make_hits([0.02, 0.61, 1.01]), beat_time_s, beat_in_bar, 0.0, 4.0, quantise=True)
-    np.testing.assert_allclose(read_drum_midi(data).time_s, [0.0, 0.625, 1.0], atol=0.001)
+    data = write_drum_midi(make_hits([0.02, 0.61, 1.01]), beat_time_s, beat_in_bar, 0.0, 4.0)
+    quantised = quantise_midi(data)
+    np.testing.assert_allclose(read_drum_midi(quantised).time_s, [0.0, 0.625, 1.0], atol=0.001)
+    before, after = (mido.MidiFile(file=BytesIO(midi)) for midi in (data, quantised))
+    assert list(before.tracks[0]) == list(after.tracks[0])
+    assert before.tracks[1].name == after.tracks[1].name
+
+
+def test_of_notes_on_one_sixteenth_the_loudest_stays():
+    beat_time_s, beat_in_bar = np.arange(8) * 0.5, np.arange(8) % 4 + 1
+    hits = Hits(np.array([0.49, 0.53]), np.array(["kick", "kick"]), np.array([60, 100]), np.ones(2, np.float32))
+    read = read_drum_midi(quantise_midi(write_drum_midi(hits, beat_time_s, beat_in_bar, 0.0, 4.0)))
+    assert read.time_s.tolist() == pytest.approx([0.5])
+    assert read.velocity.tolist() == [100]
+
+
+def test_a_quantised_bass_note_keeps_its_length():
+    notes = Notes(np.array([0.1]), np.array([0.4]), np.array([33]), np.array([80]), np.ones(1, np.float32))
+    data = write_bass_midi(notes, np.arange(5) * 0.5, np.arange(5) % 4 + 1, 0.0, 2.0, 120.0, "4/4")
+    now, times = 0.0, []
+    for message in mido.MidiFile(file=BytesIO(quantise_midi(data))):
+        now += message.time
+        times += [now] if message.type in ("note_on", "note_off") else []
+    assert times == pytest.approx([0.125, 0.525], abs=0.001)
 
 
 def test_no_hits_make_a_valid_file():
