@@ -70,8 +70,9 @@ def connect(
         OpenSecret: The catalogue's address holds a password.
     """
     folder = Path(lake)
+    no_lake = f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}"
     if catalog is None and not (folder / CATALOG_FILE).is_file():
-        raise LakeNotFound(f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}")
+        raise LakeNotFound(no_lake)
     options = ["READ_ONLY"] + ([f"SNAPSHOT_VERSION {int(snapshot)}"] if snapshot is not None else [])
     try:
         return _attach(folder, catalog, options)
@@ -80,6 +81,8 @@ def connect(
             raise UnknownId(
                 f"The lake {folder} has no snapshot {snapshot}. Which it has: FROM ducklake_snapshots('lake')"
             ) from error
+        if "does not exist - and creating" in str(error):  # an ingest is just making it
+            raise LakeNotFound(no_lake) from error
         if catalog is None and "disk I/O error" in str(error):
             return _attach_copy(folder, options)
         raise UnreadableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error

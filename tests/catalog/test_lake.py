@@ -1,5 +1,6 @@
 """The lake: what is committed together is seen together, and what is purged is gone."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -327,3 +328,11 @@ def assert_files_are_those_of_ducklake(lake):
             expected |= {path: table.name for path in paths if isinstance(path, str) and path.endswith(".parquet")}
     found = {str(lake.folder.resolve() / uri): table for uri, table in list_files(lake.connection, lake.folder).items()}
     assert found == expected
+
+
+def test_a_lake_that_is_just_being_made_is_not_there_yet(tmp_path):
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    with pytest.raises(LakeNotFound, match="There is no lake in"):
+        catalog.connect(tmp_path)

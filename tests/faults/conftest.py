@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import catalog
+from catalog.errors import LakeNotFound
 from tests.faults.rules import find_broken_rules
 
 SURVIVED = Counter()
@@ -135,7 +136,7 @@ def has_tables(lake: Path) -> bool:
             return connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'runs'").fetchone() == (
                 1,
             )
-    except duckdb.Error:
+    except (duckdb.Error, LakeNotFound):
         return False
 
 
