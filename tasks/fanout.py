@@ -19,7 +19,7 @@ from tasks.plan import Fault, TrackJob
 from tasks.track import TrackParams, TrackResult, analyse_track, stage_versions
 from tasks.worklog import collect_log
 
-FUTURES_PER_WORKER = 3  # one in hand, and the next two there before it ends
+FUTURES_PER_WORKER = 4  # one in hand, and the next ones there before short ones end
 GRACE_S = 30.0  # beyond the track's own time-out, before a worker that no longer answers is ended
 PATIENCE_S, LOOK_STEP_S = 60.0, 10.0  # without a worker, and how often the scheduler is asked
 STOP_STEP_S = 0.5
