@@ -138,10 +138,15 @@ def test_an_ingest_takes_over_what_a_killed_one_had_claimed(corpus, expected, co
     watch(lake)
     first = command(*ingest(corpus, lake))  # one shard: it claims everything and commits nothing for a while
     first.wait_until(lambda: len(first.workers()) == 2 and has_tables(lake))
+    held = first.workers()
+    for worker in held:  # so that it cannot be done before the second one asks
+        worker.suspend()
     second = command(*ingest(corpus, lake))
     second.wait_until(lambda: len(second.workers()) == 2)
     first.process.kill()
     first.wait()
+    for worker in held:
+        worker.resume()
     survived["kills of flows with claims"] += 1
     assert second.wait() == 0
     first.wait_for_no_family()
