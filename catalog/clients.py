@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from catalog.lake import refuse_password
+from catalog.lake import CATALOG_FILE, refuse_password
 from catalog.views import load_questions
 
 CONTINUED = "   … "
@@ -26,7 +26,7 @@ def attach_statement(lake: str | Path, catalog: str | None = None) -> str:
     """
     refuse_password(catalog)
     folder = Path(lake).resolve()
-    place = (catalog or f"sqlite:{folder / 'catalog.sqlite'}").replace("'", "''")
+    place = (catalog or f"sqlite:{folder / CATALOG_FILE}").replace("'", "''")
     data = str(folder / "tables").replace("'", "''")
     return f"ATTACH 'ducklake:{place}' AS lake (READ_ONLY, DATA_PATH '{data}/', OVERRIDE_DATA_PATH true);\nUSE lake;"
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from catalog.dashboard.page import FILE_NAME, publish_page
 from catalog.errors import TracesLeft, UnknownId
 from catalog.fingerprint_index import erase_tracks
-from catalog.lake import Lake, Transaction
+from catalog.lake import CATALOG_FILE, Lake, Transaction
 from catalog.tables import REJECTS, RUNS, TABLES, Table
 
 NOTE = ".purge.json"
@@ -26,7 +26,6 @@ PURGED = "(purged)"
 ALL_BYTES = ("index", "postings")  # folders whose files are searched byte by byte
 ID_COLUMNS = re.compile(r"track_id|source_song_id")
 
-CATALOGUE = "catalog.sqlite"
 
 # In a process of its own: a second SQLite library in this one would give DuckDB's locks on the file away.
 VACUUM = """
@@ -177,12 +176,12 @@ def _clean_catalogue(lake: Lake, grace_s: float) -> None:
     )
     if lake.catalog is None:
         with lake.closed():
-            catalogue, wait_ms = str(lake.folder / CATALOGUE), str(round(grace_s * 1000))
+            catalogue, wait_ms = str(lake.folder / CATALOG_FILE), str(round(grace_s * 1000))
             subprocess.run([sys.executable, "-c", VACUUM, catalogue, wait_ms], check=True)
 
 
 def _say_what_is_left(places: list[str]) -> str:
-    read = any(place.startswith(CATALOGUE) for place in places)
+    read = any(place.startswith(CATALOG_FILE) for place in places)
     cause = ": a reader that began before the purge has not ended" if read else ""
     return f"Traces are left in {', '.join(places)}{cause}. Run the same purge again."
 
