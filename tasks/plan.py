@@ -456,15 +456,16 @@ class _Known:
 
 
 def _find_foreign_prints(lake: duckdb.DuckDBPyConnection) -> list[str]:
-    """The tracks with a fingerprint that today's cannot be compared with."""
+    """The tracks with a fingerprint that today's cannot be compared with, or that is cut off."""
     rows = lake.execute(
         """
         SELECT DISTINCT track_id::VARCHAR
         FROM fingerprints
         LEFT JOIN (SELECT unnest(?::VARCHAR[]) AS algorithm, unnest(?::DOUBLE[]) AS own_hop_s) USING (algorithm)
         WHERE items IS NULL OR NOT coalesce(abs(hop_s - own_hop_s) < 1e-6, false)
+            OR (algorithm = ? AND len(items) > 0 AND len(items) % 2 = 0)
         """,
-        list(map(list, zip(*PRINTS.values(), strict=True))),
+        [*map(list, zip(*PRINTS.values(), strict=True)), beatchroma.ALGORITHM],
     ).fetchall()
     return [track for (track,) in rows]
 

@@ -158,13 +158,20 @@ def test_fingerprints_of_stages_that_did_not_run_keep_their_rows(lake):
 
 
 @pytest.mark.parametrize(
-    "damage", ["algorithm = 'chromaprint-test1'", "hop_s = 0.1", "items = NULL"], ids=["foreign", "another hop", "lost"]
+    ("algorithm", "damage"),
+    [
+        ("chromaprint", "algorithm = 'chromaprint-test1'"),
+        ("chromaprint", "hop_s = 0.1"),
+        ("chromaprint", "items = NULL"),
+        ("beat-chroma", "items = [1, 2]"),
+    ],
+    ids=["foreign", "another hop", "lost", "cut off"],
 )
-def test_a_fingerprint_that_cannot_be_compared_is_made_again(lake, monkeypatch, damage):
+def test_a_fingerprint_that_cannot_be_compared_is_made_again(lake, monkeypatch, algorithm, damage):
     opened, source, params = lake
     separated, before = separations(monkeypatch), read(opened)
     with opened.transaction("damage") as change:
-        change.connection.execute(f"UPDATE fingerprints SET {damage} WHERE algorithm LIKE 'chromaprint%'")
+        change.connection.execute(f"UPDATE fingerprints SET {damage} WHERE algorithm LIKE '{algorithm}%'")
     (result,) = ingest(opened, source, params, SECOND)
     assert (result.job.stages, separated) == ({"chromaprint", "peaks", "beatchroma"}, [])
     assert read(opened) == before
