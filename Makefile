@@ -17,7 +17,7 @@ help:
 	@echo "make scores    accuracy over the evaluation sets in $(EVAL) (or MIDIME_EVAL)"
 	@echo "make bench     speed, as ratios within one run"
 	@echo "make bench-search  search at 10,000, 100,000 and 1,000,000 patterns, beside hnswlib and usearch"
-	@echo "make bench-duplicates  both indexes of fingerprints at 10,000, 30,000 and 100,000 tracks"
+	@echo "make bench-duplicates  the indexes of fingerprints at 10,000, 30,000 and 100,000 tracks"
 	@echo "make soak      kills, full disks and broken files for an hour and a half; prints what was survived"
 	@echo "make clean     remove the environment and the default lake"
 

@@ -41,10 +41,11 @@ def fold_beats(chroma: Chroma, time_s: np.ndarray) -> AcousticFingerprint:
     edges_s = np.interp(parts, np.arange(len(beats_s)), beats_s)
     level = np.maximum(chroma.sum_between(edges_s), 0.0) / np.diff(edges_s)
     loudest = np.maximum(level.max(axis=0), 1e-9)
-    return AcousticFingerprint(ALGORITHM, _pack(np.rint(LEVELS * level / loudest), edges_s), HOP_S)
+    return AcousticFingerprint(ALGORITHM, pack_levels(np.rint(LEVELS * level / loudest), edges_s), HOP_S)
 
 
-def _pack(level: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
+def pack_levels(level: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
+    """The items of half beats: levels (12, n), 0 to LEVELS, and where each begins and the last one ends, (n + 1,)."""
     edges = np.rint(edges_s / HOP_S).astype(np.int64)
     nibbles = level.astype(np.int64) << (4 * (np.arange(12) % 8))[:, None]
     length = np.clip(np.diff(edges), 1, MAX_PART)

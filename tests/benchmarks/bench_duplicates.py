@@ -1,9 +1,10 @@
-"""How both indexes of fingerprints grow: adding tracks, asking for a clip, and their size, at several sizes in one run.
+"""How the indexes of fingerprints grow: adding tracks, asking for a clip, and their size, at several sizes in one run.
 
 Run as a script with the numbers of tracks (`make bench-duplicates`: 10,000, 30,000, 100,000). The fingerprints are
 made up, of tracks of four minutes, and meet each other by chance as often as music does or more: here 1.7 of ten
 million pairs of a key and an item are equal, in 80 game tracks (3.7 hours) 0.7; a clip of 15 s meets four minutes of
-other music in 1.1 keys of peaks, there in 0.8. Seconds are of processor time in one thread.
+other music in 1.1 keys of peaks, there in 0.8. Songs for beat chroma are two progressions of triads of one key under a
+melody. Clips are not asked for by it. Seconds are of processor time.
 """
 
 import json
@@ -19,12 +20,14 @@ import numpy as np
 from scipy.signal import lfilter
 
 from catalog.alignment import CHROMAPRINT, Fingerprint
+from catalog.beat_chroma import BEAT_CHROMA, BeatChroma
 from catalog.constellation import HOP_S, PITCH_BITS, STEPS_A_SEMITONE
-from catalog.duplicates import ask_index, ask_peaks, match_entries, match_peaks
-from catalog.fingerprint_index import IndexStore, Kind, open_store
+from catalog.duplicates import ask_index, ask_peaks, match_beat_chroma, match_entries, match_peaks
+from catalog.fingerprint_index import FingerprintIndex, IndexStore, Kind, open_store
 from catalog.peak_keys import PEAKS
 from catalog.segments import Entry
 from catalog.tables import make_id
+from tasks.music.beatchroma import LEVELS, pack_levels
 
 SIZES = (1_000, 3_000, 10_000)
 TRACK_S = 240.0
@@ -37,18 +40,18 @@ COPY_EVERY = 100
 
 @dataclass(frozen=True)
 class Way:
-    """One index: what it is made of, how its fingerprints are made up, and how it is asked."""
+    """One index: what it is made of, how its fingerprints are made up and matched, and how it is asked for a clip."""
 
     kind: Kind
     draw: Callable[[np.random.Generator], np.ndarray]
     copy: Callable[[np.random.Generator, np.ndarray], np.ndarray]
-    cut: Callable[[np.ndarray, float, float], np.ndarray]
     match: Callable
-    ask: Callable
+    cut: Callable[[np.ndarray, float, float], np.ndarray] | None = None
+    ask: Callable | None = None
 
 
 def run(sizes: tuple[int, ...] = SIZES) -> dict:
-    """Grow both indexes and measure them at each size.
+    """Grow the indexes and measure them at each size.
 
     Returns:
         For each index and size: processor seconds to match a thousand new tracks and to write them (with the mergers
@@ -90,6 +93,13 @@ def measure(store: IndexStore, way: Way, size: int) -> dict:
     started = time.process_time()
     way.match(index, entries)
     match_s = time.process_time() - started
+    size_bytes = sum(path.stat().st_size for path in store.folder.rglob("*.npy"))
+    figures = {"match_1000_s": round(1000 * match_s / ADDED, 2), "bytes_a_track": size_bytes // size}
+    return figures | (ask_clips(index, way, size) if way.ask else {})
+
+
+def ask_clips(index: FingerprintIndex, way: Way, size: int) -> dict:
+    """How long the answers take, and how many are right."""
     waits, hits = [], 0
     for number in range(ASKED):
         track = number * (size // ASKED) + 1
@@ -99,13 +109,10 @@ def measure(store: IndexStore, way: Way, size: int) -> dict:
         found = way.ask(index, clip)
         waits.append(1000 * (time.process_time() - started))
         hits += make_id("track", track) in [known for known, *_ in found]
-    size_bytes = sum(path.stat().st_size for path in store.folder.rglob("*.npy"))
     return {
-        "match_1000_s": round(1000 * match_s / ADDED, 2),
         "clip_ms": round(float(np.median(waits)), 1),
         "slowest_clip_ms": round(max(waits), 1),
         "clips_found": f"{hits} of {ASKED}",
-        "bytes_a_track": size_bytes // size,
     }
 
 
@@ -197,13 +204,43 @@ def unpack_peaks(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (items >> np.uint32(PITCH_BITS)).astype(float), (items & np.uint32((1 << PITCH_BITS) - 1)).astype(float)
 
 
-def ask_items(index, items: np.ndarray) -> list[tuple]:
+# A song of 120 beats a minute: two progressions of four triads, each as often as the other, and a melody on the scale.
+HALF_BEATS, HALF_BEAT_MS = int(TRACK_S * 4), 250
+CHORD_PARTS = 4
+TRIADS = np.array([[0, 4, 7], [2, 5, 9], [4, 7, 11], [5, 9, 0], [7, 11, 2], [9, 0, 4]])
+MELODY, ROOM = 0.8, 0.15  # loudness beside the triads
+
+
+def draw_chroma(rng: np.random.Generator) -> np.ndarray:
+    """The beat chroma of a song, uint32 (n,)."""
+    parts = np.arange(HALF_BEATS)
+    verses = rng.integers(len(TRIADS), size=(2, 4))
+    chords = verses[parts // (16 * CHORD_PARTS) % 2, parts // CHORD_PARTS % 4]
+    level = np.zeros((12, HALF_BEATS))
+    level[TRIADS[chords].T, parts] = rng.uniform(0.6, 1.0, (3, HALF_BEATS))
+    level[rng.choice(MAJOR, HALF_BEATS), parts] += MELODY
+    return pack_chroma(np.roll(level, rng.integers(12), axis=0) + ROOM * rng.random(level.shape))
+
+
+def copy_chroma(rng: np.random.Generator, items: np.ndarray) -> np.ndarray:
+    """Another recording: in another key, with another melody."""
+    level = BeatChroma.from_items(items).level
+    return pack_chroma(np.roll(level, rng.integers(12), axis=0) + 8 * rng.random(level.shape))
+
+
+def pack_chroma(level: np.ndarray) -> np.ndarray:
+    edges_s = np.arange(level.shape[1] + 1) * HALF_BEAT_MS / 1000
+    return pack_levels(np.rint(LEVELS * level / level.max(axis=0)), edges_s)
+
+
+def ask_items(index: FingerprintIndex, items: np.ndarray) -> list[tuple]:
     return ask_index(index, Fingerprint.from_items(items, CHROMAPRINT.hop_s))
 
 
 WAYS = (
-    Way(CHROMAPRINT, draw_items, copy_items, cut_items, match_entries, ask_items),
-    Way(PEAKS, draw_peaks, copy_peaks, cut_peaks, match_peaks, ask_peaks),
+    Way(CHROMAPRINT, draw_items, copy_items, match_entries, cut_items, ask_items),
+    Way(PEAKS, draw_peaks, copy_peaks, match_peaks, cut_peaks, ask_peaks),
+    Way(BEAT_CHROMA, draw_chroma, copy_chroma, match_beat_chroma),
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from catalog.segments import Entry
 from catalog.songs import judge_match, refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 from catalog.verdicts import explain_pair
-from tasks.music.beatchroma import ALGORITHM, HOP_S, _pack
+from tasks.music.beatchroma import ALGORITHM, HOP_S, pack_levels
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def perform(level, semitones=0, beat_s=0.5, start_s=0.0, seed=0, noise=2):
     """A recording of it: the items, with other instruments, which add pitch classes at random."""
     rng = np.random.default_rng(seed)
     level = np.roll(level, semitones, axis=0) + rng.integers(0, noise + 1, level.shape)
-    return _pack(np.minimum(15, level), start_s + beat_s / 2 * np.arange(level.shape[1] + 1))
+    return pack_levels(np.minimum(15, level), start_s + beat_s / 2 * np.arange(level.shape[1] + 1))
 
 
 def lay(first, second, level=1.0):
@@ -69,7 +69,7 @@ def test_other_songs_are_not_alike():
 def test_beats_that_were_counted_at_another_level_are_counted_again(level):
     song = BeatChroma.from_items(perform(compose(1, 160), seed=1))
     other = song.count_again(1 / level)
-    items = _pack(np.rint(other.level / level), other.edges_s)
+    items = pack_levels(np.rint(other.level / level), other.edges_s)
     index = FingerprintIndex(
         [Part.whole(match_beat_chroma(FingerprintIndex(), [Entry.of(0, make_id("track", "a"), items)])[1])]
     )
@@ -112,7 +112,7 @@ def test_a_broken_fingerprint_is_like_none():
 def test_the_vector_is_that_of_every_key():
     song = compose(1)
     first, second = (
-        make_vector(_pack(np.roll(song, turn, axis=0), 0.25 * np.arange(257))).astype(int) for turn in (0, 5)
+        make_vector(pack_levels(np.roll(song, turn, axis=0), 0.25 * np.arange(257))).astype(int) for turn in (0, 5)
     )
     assert np.abs(first - second).max() <= 1
 
