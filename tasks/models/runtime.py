@@ -29,6 +29,8 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # a second copy of all activations, 150 MB for separation, and no faster
+    # A thread that spins after a call takes the core from what comes between two calls: the transforms.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model, options, providers=choose_providers(device))
     if device == "cuda" and CUDA not in session.get_providers():  # ONNX Runtime goes on without a word
         raise ModelNotInstalled(
