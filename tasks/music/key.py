@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.music.signals import SAMPLE_RATE_HZ, FrameStream, Signal
 
-VERSION = "peak-chroma-profiles-1"
+VERSION = "peak-chroma-profiles-2"
 FRAME_SAMPLES = 16_384  # 0.37 s: two semitones at 65 Hz stay apart
 HOP_SAMPLES = 8_820
 CHROMA_HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ  # 0.2 s exactly
@@ -35,12 +35,14 @@ class Chroma:
         values: float32 (12, frames), row 0 = C; a column grows with the root of the pitched level, 0 is silence.
         hop_s: Seconds between frames; frame i is centred at i · hop_s.
         tuning_semitones: How far the recording lies above A4 = 440 Hz, in [-0.5, 0.5]; already taken out.
+        intonation: How closely the pitches keep to the semitones of that tuning, 0 (no more here than there) to 1.
         tonality: Share of the level between 60 Hz and 2 kHz that lies in lasting peaks, 0 to 1.
     """
 
     values: np.ndarray
     hop_s: float = CHROMA_HOP_S
     tuning_semitones: float = 0.0
+    intonation: float = 1.0
     tonality: float = 0.0
 
     @property
@@ -67,6 +69,7 @@ class KeyParams:
     """Limits of `detect_key`."""
 
     min_tonality: float = 0.3  # drum kits alone reach 0.2 to 0.45, music with pitches 0.4 to 0.9
+    sure_intonation: float = 0.35  # below, a key is doubted: drums that ring reach 0.1 to 0.3, music mostly 0.4 to 0.9
     min_correlation: float = 0.6
     min_confidence: float = 0.1
     min_sounding_s: float = 2.0
@@ -90,9 +93,9 @@ class ChromaStream:
         """The chroma of everything pushed; the stream is spent."""
         self._take(self._frames.finish())
         fine = np.concatenate(self._parts, axis=1)
-        tuning = estimate_tuning(fine.sum(axis=1))
+        tuning, intonation = estimate_tuning(fine.sum(axis=1))
         tonality = self._lasting / self._total if self._total > 0 else 0.0
-        return Chroma(fold_semitones(fine, tuning), tuning_semitones=tuning, tonality=tonality)
+        return Chroma(fold_semitones(fine, tuning), CHROMA_HOP_S, tuning, intonation, tonality)
 
     def _take(self, frames: np.ndarray) -> None:
         from scipy.fft import rfft
@@ -135,14 +138,16 @@ class ChromaStream:
         return chroma
 
 
-def estimate_tuning(fine: np.ndarray) -> float:
-    """Deviation from A4 = 440 Hz, in semitones within [-0.5, 0.5], of fine chroma summed over time, (120,).
+def estimate_tuning(fine: np.ndarray) -> tuple[float, float]:
+    """How fine chroma summed over time, (120,), is tuned.
 
-    The circular mean of the peaks' distances from the nearest semitone; 0 where there are no peaks.
+    Returns:
+        The deviation from A4 = 440 Hz, in semitones within [-0.5, 0.5], and how closely the peaks keep to it, 0 to 1:
+        direction and length of the circular mean of their distances from the nearest semitone; 0 without peaks.
     """
     angle = 2 * np.pi * np.arange(len(fine)) / BINS_A_SEMITONE
-    mean = np.sum(fine * np.exp(1j * angle))
-    return float(np.angle(mean) / (2 * np.pi)) if abs(mean) > 1e-9 else 0.0
+    mean = np.sum(fine * np.exp(1j * angle)) / max(float(fine.sum()), 1e-9)
+    return (float(np.angle(mean) / (2 * np.pi)), float(abs(mean))) if abs(mean) > 1e-9 else (0.0, 0.0)
 
 
 def fold_semitones(fine: np.ndarray, tuning_semitones: float) -> np.ndarray:
@@ -170,8 +175,8 @@ def detect_key(chroma: Chroma, params: KeyParams = KeyParams()) -> Key:
         params: Below which there is no key to hear.
 
     Returns:
-        The key, its confidence made of the correlation, the lead over the second best key and the tonality; no key for
-        silence, noise, drums alone and clips under 2 s.
+        The key, its confidence made of the correlation, the lead over the second best key, the tonality and the
+        intonation; no key for silence, noise, drums alone and clips under 2 s.
 
     Reference:
         C. Krumhansl, "Cognitive Foundations of Musical Pitch", 1990, for the method; the profiles are cited above.
@@ -193,6 +198,7 @@ def detect_key(chroma: Chroma, params: KeyParams = KeyParams()) -> Key:
     lead = np.clip((best - second) / 0.15, 0, 1)
     fit = np.clip((best - params.min_correlation) / (0.95 - params.min_correlation), 0, 1)
     confidence = (0.3 + 0.7 * lead) * fit * np.clip(chroma.tonality / (2 * params.min_tonality), 0, 1)
+    confidence *= np.clip(chroma.intonation / params.sure_intonation, 0, 1) ** 2
     if confidence < params.min_confidence:
         return Key(None, None)
     return Key(f"{PITCH_CLASSES[tonic]} {mode}", round(float(confidence), 4))
