@@ -155,8 +155,10 @@ class Separator:
             The share of each stem of the network, float32 (stems, 2, frames, NETWORK_BINS).
         """
         frames = magnitude.shape[1]
-        segment = np.zeros((1, 2, SEGMENT_FRAMES, NETWORK_BINS), np.float32)
-        segment[0, :, :frames] = magnitude
+        segment = magnitude[None]
+        if frames < SEGMENT_FRAMES:
+            segment = np.zeros((1, 2, SEGMENT_FRAMES, NETWORK_BINS), np.float32)
+            segment[0, :, :frames] = magnitude
         return self._session.run(None, {"magnitude": segment})[0][:, :, :frames]
 
 
@@ -231,7 +233,7 @@ class SeparationStream:
             return self._split_accompaniment(samples[:, : frames * HOP_SAMPLES], spectrum, masks[0])
         # Nothing above the bins that the networks see, as Spleeter's configurations have it.
         return {
-            stem: self._overlaps[stem].push(seen * mask, separator.threads)
+            stem: self._overlaps[stem].push(seen, separator.threads, mask)
             for stem, mask in zip(separator.stems, masks, strict=True)
         }
 
@@ -284,8 +286,8 @@ class _OverlapAdd:
     def __init__(self) -> None:
         self._tail = np.zeros((2, OVERLAP_SAMPLES), np.float32)
 
-    def push(self, spectrum: np.ndarray, threads: int) -> np.ndarray:
-        """Take (2, frames, bins), zero above its bins; give the samples that no later frame adds to."""
+    def push(self, spectrum: np.ndarray, threads: int, mask: np.ndarray | None = None) -> np.ndarray:
+        """Take (2, frames, bins), zero above its bins, times the mask; give the samples that no later frame adds to."""
         from scipy.fft import irfft
 
         _, count, bins = spectrum.shape
@@ -296,7 +298,11 @@ class _OverlapAdd:
         samples[:, :OVERLAP_SAMPLES] = self._tail
         for first in range(0, count, CACHED_FRAMES):
             some = min(CACHED_FRAMES, count - first)
-            padded[:, :some, :bins] = spectrum[:, first : first + some]
+            taken = slice(first, first + some)
+            if mask is None:
+                padded[:, :some, :bins] = spectrum[:, taken]
+            else:
+                np.multiply(spectrum[:, taken], mask[:, taken], out=padded[:, :some, :bins])
             frames = irfft(padded[:, :some], FRAME_SAMPLES, axis=2, workers=threads)
             frames *= window
             for hop in range(FRAME_SAMPLES // HOP_SAMPLES):
