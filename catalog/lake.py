@@ -38,7 +38,6 @@ import pyarrow as pa
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
 from catalog.file_record import check_file, compare_record, hash_file, list_files, read_record
 from catalog.fingerprint_index import open_stores
-from catalog.lost_runs import close_lost_runs
 from catalog.orphans import remove_orphans
 from catalog.soundness import check_tables
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
@@ -237,20 +236,18 @@ class Lake:
             yield
 
     def repair(self) -> dict[str, int]:
-        """Remove what killed writers left, close their runs, and bring the record of files in line with the lake.
+        """Remove what killed writers left, and bring the record of files in line with the lake.
 
         Returns:
-            How many files were removed, by kind, and how many runs were closed.
+            How many files were removed, by kind.
 
         Raises:
             LakeInUse: An ingest or a nightly run is at work: its files have no rows yet.
         """
-        with self.alone("repair"):
-            closed = close_lost_runs(self)
-            with _locked(self.folder):
-                removed = remove_orphans(self.folder, self.connection)
-                self._record_files()
-            return removed | {"lost runs": len(closed)}
+        with self.alone("repair"), _locked(self.folder):
+            removed = remove_orphans(self.folder, self.connection)
+            self._record_files()
+            return removed
 
     def compact(self, retention: timedelta = SNAPSHOT_RETENTION) -> dict[str, int]:
         """Merge small files, drop deleted rows, forget snapshots older than the retention and their files.

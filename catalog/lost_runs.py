@@ -3,14 +3,11 @@
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
+from catalog.lake import Lake
 from catalog.progress import clear_progress, read_last_word, read_progress
-
-if TYPE_CHECKING:
-    from catalog.lake import Lake
 
 MESSAGE = "It was killed, or its machine went down. What it committed is in the lake: run it again to carry on."
 
@@ -77,7 +74,7 @@ def find_lost_runs(connection: duckdb.DuckDBPyConnection, alive: Collection[str]
     return [dict(zip(names, row, strict=True)) for row in rows if row[0] not in alive]
 
 
-def close_lost_runs(lake: "Lake") -> list[str]:
+def close_lost_runs(lake: Lake) -> list[str]:
     """Write `lost` into the rows of runs whose process is gone; their run_ids.
 
     A run holds its lock before it is written as running and until it is written as ended, and both are written under

@@ -65,15 +65,17 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check every committed file against its recorded hash and row count, and every reference between tables."""
+    from catalog.lost_runs import close_lost_runs
+
     settings = read_settings(lake)
     open_reader(settings).close()
     with open_writer(settings) as opened:
+        closed = len(close_lost_runs(opened)) if repair else 0
         removed = opened.repair() if repair else {}
         problems = opened.verify()
     if as_json:
-        print_json({"removed": removed, "problems": problems})
+        print_json({"removed": removed, "runs_closed": closed, "problems": problems})
     else:
-        closed = removed.pop("lost runs", 0)
         for kind, count in removed.items():
             notes.print(f"{count} {kind} removed that no snapshot refers to.")
         if closed:

@@ -55,11 +55,6 @@ def test_a_run_at_work_is_left_alone(lake, left):
         assert list(read_progress(lake.folder)) == [left]
 
 
-def test_repair_closes_lost_runs(lake, left):
-    assert lake.repair()["lost runs"] == 1
-    assert lake.query("SELECT state FROM runs")["state"].to_pylist() == ["lost"]
-
-
 def test_a_lost_run_is_an_alarm_until_a_later_run_of_its_corpus(lake, left):
     close_lost_runs(lake)
     (alarm,) = lake.query("FROM alarms WHERE kind = 'lost run'").to_pylist()
