@@ -11,14 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import dask
 import numpy as np
 import psutil
 import soundfile
-from distributed import LocalCluster
+from distributed import Client
 
 from catalog.lake import Lake
 from catalog.tables import FILES, TRACK_STAGES, TRACKS, make_id
+from flows.cluster import open_cluster
+from flows.settings import Settings
 from tasks.commit import Owner, commit_shard
 from tasks.fanout import fan_out
 from tasks.plan import StoredStem, make_plan
@@ -83,13 +84,10 @@ def measure_orchestration(top: Path) -> dict:
     for job in jobs:
         analyse_track(job, params)
     alone = time.perf_counter() - started
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-    ):
-        list(fan_out(cluster.scheduler_address, jobs[:50], params))
+    with open_cluster(Settings(lake=top / "lake", workers=1)) as address:
+        list(fan_out(address, jobs[:50], params))
         started = time.perf_counter()
-        assert len(list(fan_out(cluster.scheduler_address, jobs, params))) == HANDED_OUT
+        assert len(list(fan_out(address, jobs, params))) == HANDED_OUT
         handed_out = time.perf_counter() - started
     job = make_plan([write_music(top / "a.wav", 30)], "c", None, {}).jobs[0]
     analysis = analyse_track(job, params).analysis
@@ -127,12 +125,11 @@ def measure_memory(top: Path, tracks: int, stems: int = 4) -> dict[int, int]:
     params = TrackParams(lake=str(top / "lake"), stems=stems)
     jobs = make_plan([top / "corpus"], "c", None, {}).jobs
     curve = {}
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.worker.profile.enabled": False}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-    ):
-        worker = psutil.Process(cluster.workers[0].pid)
-        for count, result in enumerate(fan_out(cluster.scheduler_address, jobs, params), 1):
+    settings = Settings(lake=top / "lake", workers=1)
+    with open_cluster(settings) as address, Client(address, set_as_default=False) as client:
+        (pid,) = client.run(os.getpid).values()
+        worker = psutil.Process(pid)
+        for count, result in enumerate(fan_out(address, jobs, params), 1):
             assert result.analysis, result.fault
             if count in LOOKS_AT_MEMORY:
                 curve[count] = worker.memory_info().rss >> 20
