@@ -188,7 +188,11 @@ PATTERNS = Table(
             "JSON: hit times of kick, snare and hihat, or of bass with duration_s and midi_note; seconds from start_s.",
         ),
         Field("midi", "BLOB", "The bytes of a Standard MIDI File of the section as it was played."),
-        Field("tempo_bpm", "DOUBLE", "Tempo of the section, in beats of time_signature."),
+        Field(
+            "tempo_bpm",
+            "DOUBLE",
+            "Tempo of the section, in beats of time_signature; of a short drum loop too, whose track has none.",
+        ),
         Field(
             "time_signature",
             "VARCHAR",
@@ -198,9 +202,14 @@ PATTERNS = Table(
         Field(
             "fingerprint",
             "FLOAT[]",
-            "The vector: 96 numbers of unit length, see tasks/music/vectors.py and basslines.py.",
+            "The vector: 96 numbers of unit length, see tasks/music/vectors.py and basslines.py; of drums also what is "
+            "heard faintly.",
         ),
-        Field("quality_score", "FLOAT", "From 0 to 1: how regular the pattern is and how sure its hits are."),
+        Field(
+            "quality_score",
+            "FLOAT",
+            "From 0 to 1: how regular the pattern is and how sure its hits, and the tempo where the track has none.",
+        ),
         Field(
             "swing_ratio",
             "FLOAT",

@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.music.basslines import bass_vector, fold_bassline, write_bassline
 from tasks.music.beats import Rhythm, tempo_between
-from tasks.music.drums import INSTRUMENTS, Hits
+from tasks.music.drums import INSTRUMENTS, Hits, expect_hits
 from tasks.music.feel import Feel, measure_feel
 from tasks.music.midi import write_bass_midi, write_drum_midi
 from tasks.music.notes import Notes
@@ -40,20 +40,25 @@ class SectionPattern:
 
 
 def fold_sections(
-    hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
+    hits: Hits, faint_hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
 ) -> Iterator[SectionPattern]:
     """The patterns of each section, those of its drums before those of its bass; none where nothing is played.
 
-    Where drums play, both are folded in the bars of `Rhythm.groove`.
+    Where drums play, both are folded in the bars of `Rhythm.groove`. The vector of drums is made of all that may be a
+    hit: what is heard faintly but returns is played. Steps, words and MIDI file hold the hits that are sure. A pattern
+    whose tempo is not sure enough to be the track's is no surer than that tempo.
     """
+    trust = 1.0 if len(rhythm.time_s) or not rhythm.groove else rhythm.groove.tempo_confidence
     if len(hits) and rhythm.groove:
         rhythm = rhythm.groove
+    expected = expect_hits(faint_hits)
     struck_s = hits.time_s[np.isin(hits.instrument, INSTRUMENTS)]
     for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
         place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
         counted = (tempo_between(rhythm, start_s, end_s), rhythm.time_signature)
         with watch.on("patterns"):
             drums = fold_pattern(hits, *place, rhythm.time_signature)
+            likely = (fold_pattern(expected, *place, rhythm.time_signature) if drums else None) or drums
             line = fold_bassline(bass, *place, rhythm.time_signature)
         if drums:
             with watch.on("midi"):
@@ -67,9 +72,9 @@ def fold_sections(
                 drums.steps.ravel(),
                 write_steps(drums.steps, drums.steps_per_bar),
                 drums.midi_data,
-                drums.quality_score,
+                round(trust * drums.quality_score, 4),
                 measure_feel(struck_s, *place, rhythm.time_signature),
-                drum_vector(drums.steps, drums.steps_per_bar),
+                drum_vector(likely.steps, likely.steps_per_bar),
                 midi,
             )
         if line:
@@ -84,7 +89,7 @@ def fold_sections(
                 line.velocity,
                 write_bassline(line.interval, line.steps_per_bar),
                 line.midi_data,
-                line.quality_score,
+                round(trust * line.quality_score, 4),
                 measure_feel(bass.time_s, *place, rhythm.time_signature, struck_s),
                 bass_vector(line.velocity, line.interval, line.steps_per_bar),
                 midi,

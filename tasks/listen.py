@@ -56,6 +56,7 @@ class Heard:
         spectrum: The coarse spectrogram of the mixture.
         onsets: By stem, or of the mixture where there are no stems.
         hits: Of the drum kit.
+        faint_hits: Everything that may be a hit, with its chance to be one.
         bass: The notes of the bass stem; none without one.
         chroma, fingerprint, peaks, levels: Of the mixture.
         stems: What was separated.
@@ -68,6 +69,7 @@ class Heard:
     spectrum: LogMel
     onsets: dict[str, Onsets]
     hits: Hits
+    faint_hits: Hits
     bass: Notes
     chroma: Chroma
     fingerprint: AcousticFingerprint
@@ -110,7 +112,7 @@ class Stations:
         self.streams = {"key": ChromaStream(), "chromaprint": ChromaprintStream()}
         self.streams |= {"peaks": PeakStream(), "quality": LevelStream()}
         self.spectrum = PoolStream()
-        self.hits = transcriber.stream()
+        self.hits = transcriber.stream(separated=bool(bench.drums))
         self.samples = 0
 
     def push(self, block: np.ndarray) -> None:
@@ -139,6 +141,7 @@ class Stations:
             spectrum=self.spectrum.finish(),
             onsets={stem: ear.heard["onsets"] for stem, ear in (self.bench.ears or {MIX: self.ear}).items()},
             hits=hits,
+            faint_hits=self.hits.faint_hits,
             bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,
             chroma=heard["key"],
             fingerprint=heard["chromaprint"],

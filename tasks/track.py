@@ -16,7 +16,7 @@ from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
 from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError, UnusableModel
 from tasks.fold import SectionPattern, fold_sections
-from tasks.listen import Stem, listen
+from tasks.listen import DRUMS, MIX, Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
@@ -38,10 +38,10 @@ from tasks.music import (
 )
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
-from tasks.music.drums import Hits
+from tasks.music.drums import Hits, drop_stray_hits
 from tasks.music.key import Key, detect_key
 from tasks.music.notes import Notes
-from tasks.music.onsets import Onsets
+from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.quality import Levels
 from tasks.music.sections import Sections, detect_sections
 from tasks.plan import Fault, TrackJob
@@ -66,6 +66,7 @@ VERSIONS = {
     "patterns": f"{patterns.VERSION}+{vectors.VERSION}+{basslines.VERSION}+{feel.VERSION}",
     "midi": midi.VERSION,
 }
+SURE_LOOP = 0.5  # confidence in the tempo of a loop from which it is as good as a pulse
 BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND, "beats": pulse.BACKEND}
 
 
@@ -128,6 +129,7 @@ class Analysis:
     onsets: dict[str, Onsets]
     rhythm: Rhythm
     hits: Hits
+    faint_hits: Hits
     bass: Notes
     key: Key
     sections: Sections
@@ -220,14 +222,17 @@ def analyse_file(
         Path(params.lake) if kept else None,
     )
     with watch.on("beats"):
-        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma)
+        struck = heard.onsets.get(DRUMS, heard.onsets.get(MIX, NO_ONSETS))
+        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma, onsets=struck)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
     with watch.on("beatchroma"):
         beat_chroma = beatchroma.fold_beats(heard.chroma, rhythm.time_s)
     with watch.on("sections"):
         parts = detect_sections(heard.spectrum, heard.chroma, rhythm.time_s, rhythm.beat_in_bar, heard.duration_s)
-    folded = list(fold_sections(heard.hits, heard.bass, rhythm, parts, watch))
+    with watch.on("drums"):
+        hits = settle_hits(heard.hits, rhythm, heard.duration_s)
+    folded = list(fold_sections(hits, heard.faint_hits, heard.bass, rhythm, parts, watch))
     with watch.on("quality"):
         quality_score = quality.score_quality(heard.levels)
     return Analysis(
@@ -241,13 +246,21 @@ def analyse_file(
         stems=heard.stems,
         onsets=heard.onsets,
         rhythm=rhythm,
-        hits=heard.hits,
+        hits=hits,
+        faint_hits=heard.faint_hits,
         bass=heard.bass,
         key=detected_key,
         sections=parts,
         patterns=folded,
         stages=watch.runs(stage_versions(params), BACKENDS | {"separate": _backend(separator)}),
     )
+
+
+def settle_hits(hits: Hits, rhythm: Rhythm, duration_s: float) -> Hits:
+    """Leave out hits that too few others bear out where no pulse does either: noise sounds like drums, too."""
+    groove = rhythm.groove or rhythm
+    is_sure = len(rhythm.time_s) > 0 or (len(groove.time_s) > 0 and groove.tempo_confidence >= SURE_LOOP)
+    return hits if is_sure else drop_stray_hits(hits, duration_s)
 
 
 def _path(name: str | None) -> Path | None:

@@ -11,9 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from tasks.models.runtime import open_session
-from tasks.music.drums import INSTRUMENTS, Hits, PeakParams, doubt_lone_hihats, drop_stray_hits, pick_hits
+from tasks.music.drums import (
+    INSTRUMENTS,
+    NO_HITS,
+    Hits,
+    PeakParams,
+    doubt_lone_hihats,
+    drop_stray_hits,
+    measure_presence,
+    pick_faint_hits,
+    pick_hits,
+)
 from tasks.music.drums import VERSION as PEAKS_VERSION
-from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
+from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream, measure_energy
 from tasks.music.velocities import VERSION as LEVELS_VERSION
 from tasks.music.velocities import measure_band_energy, weigh_levels
 
@@ -62,13 +72,13 @@ class DrumTranscriber:
         Raises:
             ValueError: The two spectrograms differ in length.
         """
-        stream = self.stream()
+        stream = self.stream(separated=drums is not None)
         stream.push(mixture, mixture if drums is None else drums)
         return stream.finish()
 
-    def stream(self) -> "DrumStream":
-        """A fresh stream for one track."""
-        return DrumStream(self)
+    def stream(self, separated: bool = True) -> "DrumStream":
+        """A fresh stream for one track; `separated` where it will be given a drum stem."""
+        return DrumStream(self, separated)
 
     def activate(self, piece: Piece) -> np.ndarray:
         """Run the network on a piece of both spectrograms, (2, bands, frames).
@@ -82,9 +92,15 @@ class DrumTranscriber:
 
 
 class DrumStream:
-    """Transcribes a track whose spectrograms arrive in parts; the hits are those of the whole."""
+    """Transcribes a track whose spectrograms arrive in parts; the hits are those of the whole.
 
-    def __init__(self, transcriber: DrumTranscriber) -> None:
+    Attributes:
+        faint_hits: After `finish`, everything that may be a hit, as `pick_faint_hits` gives it.
+    """
+
+    def __init__(self, transcriber: DrumTranscriber, separated: bool = True) -> None:
+        self.faint_hits = NO_HITS
+        self._separated = separated
         self._transcriber = transcriber
         self._rows = [transcriber.classes.index(name) for name in INSTRUMENTS]
         # Pieces overlap by what a frame sees on either side, so that no border shows.
@@ -92,6 +108,7 @@ class DrumStream:
         self._waiting = [np.zeros((MEL_BANDS, 0), np.float32)] * 2
         self._outputs = [np.zeros((2, len(INSTRUMENTS), 0), np.float32)]
         self._energy = [np.zeros((len(INSTRUMENTS), 0), np.float32)]
+        self._total_energy = [np.zeros((2, 0), np.float32)]
 
     def push(self, mixture: LogMel, drums: LogMel) -> None:
         """Take the next frames of both; one of them may run ahead."""
@@ -99,8 +116,11 @@ class DrumStream:
         both = [np.concatenate(parts, axis=1) for parts in arrived]
         frames = min(values.shape[1] for values in both)
         self._waiting = [values[:, frames:].copy() for values in both]
-        self._energy.append(measure_band_energy(both[1][:, :frames]))
-        self._take(self._pieces.push(np.stack([values[:, :frames] for values in both])))
+        arrived = np.stack([values[:, :frames] for values in both])
+        energy = measure_energy(arrived)
+        self._energy.append(measure_band_energy(energy[1]))
+        self._total_energy.append(energy.sum(axis=1))
+        self._take(self._pieces.push(arrived))
 
     def finish(self) -> Hits:
         """The hits of everything pushed; the stream is spent.
@@ -113,9 +133,12 @@ class DrumStream:
             raise ValueError(f"The mixture has {ahead} frames and the drum stem {behind} that the other has not.")
         self._take(self._pieces.finish())
         activations, velocities = np.concatenate(self._outputs, axis=2)
+        energy = np.concatenate(self._energy, axis=1)
+        self.faint_hits = weigh_levels(pick_faint_hits(activations, velocities), energy)
         hits = pick_hits(activations, velocities, INSTRUMENTS, self._transcriber.params, HOP_S)
-        kept = drop_stray_hits(hits, activations.shape[1] * HOP_S)
-        return weigh_levels(doubt_lone_hihats(kept), np.concatenate(self._energy, axis=1))
+        presence = measure_presence(*np.concatenate(self._total_energy, axis=1), hits.time_s)
+        kept = drop_stray_hits(hits, activations.shape[1] * HOP_S, presence if self._separated else None)
+        return weigh_levels(doubt_lone_hihats(kept), energy)
 
     def _take(self, pieces: Iterable[Piece]) -> None:
         self._outputs += [self._transcriber.activate(piece)[:, self._rows] for piece in pieces]

@@ -15,7 +15,7 @@ from tasks.music import beats
 from tasks.music.beats import TEMPI_BPM, BeatParams, Pulse, Rhythm, blend_pulses, track_beats
 from tasks.music.key import Chroma
 from tasks.music.meter import METERS
-from tasks.music.onsets import compute_flux
+from tasks.music.onsets import NO_ONSETS, Onsets, compute_flux, detect_onsets
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
 BACKEND = "pulse-tcn-3"
@@ -41,8 +41,9 @@ def hear_rhythm(
         The rhythm; without beats for silence, noise, speech and anything shorter than a few beats.
     """
     drum_pulse = None if drums is None else hear_pulse(drums)
-    flux = compute_flux(mixture if drums is None else drums)
-    return combine_pulses(hear_pulse(mixture), drum_pulse, flux, chroma, params)
+    struck = mixture if drums is None else drums
+    flux, onsets = compute_flux(struck), detect_onsets(struck)
+    return combine_pulses(hear_pulse(mixture), drum_pulse, flux, chroma, params, onsets)
 
 
 def combine_pulses(
@@ -51,6 +52,7 @@ def combine_pulses(
     flux: np.ndarray,
     chroma: Chroma | None = None,
     params: BeatParams = BeatParams(),
+    onsets: Onsets = NO_ONSETS,
 ) -> Rhythm:
     """The rhythm of a mixture and, where there is one, its drum stem; a silent stem has no say.
 
@@ -59,9 +61,10 @@ def combine_pulses(
         flux: Of the drums, or of the mixture without them; float32 (frames,) at HOP_S.
         chroma: Of the mixture.
         params: The models.
+        onsets: Of the drums, or of the mixture without them.
     """
     heard = mixture if drums is None or not flux.any() else blend_pulses(mixture, drums, params.drums_weight)
-    return track_beats(heard, flux, chroma, params)
+    return track_beats(heard, flux, chroma, params, onsets)
 
 
 def hear_pulse(mel: LogMel) -> Pulse:

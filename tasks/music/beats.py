@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.music.accents import Accents, measure_accents, normalise_flux
+from tasks.music.accents import Accents, measure_accents, measure_alignment, normalise_flux
 from tasks.music.harmony import VERSION as HARMONY_VERSION
 from tasks.music.harmony import measure_harmonic_change
 from tasks.music.key import Chroma
+from tasks.music.loops import TIME_SIGNATURE as LOOP_METER
+from tasks.music.loops import LoopParams, find_loop
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
+from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.signals import HOP_S
 
-VERSION = f"beat-readings-6+{HARMONY_VERSION}"
+VERSION = f"beat-readings-7+{HARMONY_VERSION}"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 
@@ -86,11 +89,14 @@ class BeatParams:
         groove_meter_weights: Added to the weights of 3/4, 5/4, 6/8 and 7/8 for the bars that drums are folded in: the
             logarithm of how much rarer each is beside 4/4 where a drum kit plays (6, 1, 4 and 1 to 88 are assumed) than
             among the clips that the weights come from.
+        groove_alignment_weight: What counts for a reading beside that, for these bars: `accents.measure_alignment`.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none; below a half, since real music is heard less surely than the
             material of the network.
+        min_loop: Less probability of the tempo of a short loop is none.
         drums_weight: How much the drum stem counts against the mixture, in [0, 1].
         meter: The bar model.
+        loop: The model of short loops.
 
     The weights are those that tasks/models/training/fit_readings.py finds on clips that the network was not trained on.
     """
@@ -127,10 +133,13 @@ class BeatParams:
     downbeat_gain: float = 1.0
     harmony_weight: float = 1.0
     groove_meter_weights: tuple[float, float, float, float] = (-1.65, -3.23, -1.86, -2.69)
+    groove_alignment_weight: float = 2.0
     min_beats: int = 4
     min_pulse: float = 0.3
+    min_loop: float = 0.1
     drums_weight: float = 0.5
     meter: MeterParams = field(default_factory=MeterParams)
+    loop: LoopParams = field(default_factory=LoopParams)
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,11 @@ def no_pulse() -> Rhythm:
 
 
 def track_beats(
-    pulse: Pulse, flux: np.ndarray, chroma: Chroma | None = None, params: BeatParams = BeatParams()
+    pulse: Pulse,
+    flux: np.ndarray,
+    chroma: Chroma | None = None,
+    params: BeatParams = BeatParams(),
+    onsets: Onsets = NO_ONSETS,
 ) -> Rhythm:
     """Find the beats, the bars and the tempo in what the network heard.
 
@@ -200,21 +213,26 @@ def track_beats(
         flux: float32 (frames,) at HOP_S, whose accents and swing are measured: of the drums, or of the mixture.
         chroma: Whose changes say where bars begin; None leaves that to the network.
         params: The models.
+        onsets: Of the drums, or of the mixture, for `Rhythm.groove`.
 
     Returns:
         The rhythm; that of `no_pulse` where there is none.
     """
     readings = propose_readings(pulse, flux, params)
-    if not readings:
-        return no_pulse()
-    features = np.array([reading.features for reading in readings])
-    scores = features @ params.reading_weights
-    rhythm = _choose(pulse, readings, scores, flux, chroma, params)
-    of_groove = scores + features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
-    if not len(rhythm.time_s) or of_groove.argmax() == scores.argmax():
-        return rhythm
-    groove = _choose(pulse, readings, of_groove, flux, chroma, params)
-    return replace(rhythm, groove=groove) if len(groove.time_s) else rhythm
+    rhythm, of_groove = no_pulse(), no_pulse()
+    if readings:
+        features = np.array([reading.features for reading in readings])
+        scores = features @ params.reading_weights
+        rhythm = _choose(pulse, readings, scores, flux, chroma, params)
+        explained = [measure_alignment(onsets, reading.time_s, reading.bars.time_signature) for reading in readings]
+        of_meter = features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
+        for_groove = scores + of_meter + params.groove_alignment_weight * np.array(explained)
+        if len(rhythm.time_s) and for_groove.argmax() != scores.argmax():
+            of_groove = _choose(pulse, readings, for_groove, flux, chroma, params)
+    loop = find_loop(onsets, len(flux) * HOP_S, params.loop)
+    if loop.certainty >= params.min_loop:
+        of_groove = Rhythm(loop.time_s, loop.beat_in_bar, loop.tempo_bpm, loop.certainty, time_signature=LOOP_METER)
+    return replace(rhythm, groove=of_groove) if len(of_groove.time_s) else rhythm
 
 
 def _choose(

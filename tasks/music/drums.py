@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.music.signals import HOP_S
 
-VERSION = "peaks-2"
+VERSION = "peaks-3"
 
 KICK_NOTES = (36, 35)
 SNARE_NOTES = (38, 40)
@@ -58,6 +58,9 @@ class Hits:
 
     def __len__(self) -> int:
         return len(self.time_s)
+
+
+NO_HITS = Hits(np.zeros(0), np.zeros(0, "U5"), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,39 @@ def pick_hits(
     )
 
 
+def pick_faint_hits(
+    activations: np.ndarray,
+    velocities: np.ndarray,
+    instruments: tuple[str, ...] = INSTRUMENTS,
+    least: float = 0.15,
+    params: PeakParams = PeakParams(),
+    hop_s: float = HOP_S,
+) -> Hits:
+    """Take all peaks of the activations for what may be hits, far below their thresholds too.
+
+    Where a groove is played again and again, what returns is played, however faint, and what does not was chance: the
+    mean over its bars (tasks/music/patterns.py) tells.
+
+    Args:
+        activations, velocities: float (instruments, frames), 0 to 1.
+        instruments: The names of the rows.
+        least: The least activation.
+        params: The least gap; its thresholds do not count.
+        hop_s: Seconds between frames.
+
+    Returns:
+        Hits whose confidence is their activation.
+    """
+    every = replace(params, thresholds=(least,) * len(instruments))
+    found = pick_hits(activations, velocities, instruments, every, hop_s)
+    return replace(found, confidence=least + (1 - least) * (2 * found.confidence - 1))
+
+
+def expect_hits(faint: Hits) -> Hits:
+    """Each hit with the velocity that is to be expected: its own, times the chance that it is one. Not rounded."""
+    return replace(faint, velocity=faint.velocity * faint.confidence)
+
+
 def _peaks(activation: np.ndarray, threshold: float, gap: int) -> np.ndarray:
     """Frames whose value is the greatest within `gap` frames; of equal neighbours the first."""
     from scipy.ndimage import maximum_filter1d
@@ -144,19 +180,25 @@ class StrayParams:
     Attributes:
         window_s: How far before or after a hit others may bear it out.
         least_evidence_per_s: The evidence that there must be in that window; a hit of confidence c adds 2c - 1.
+        drums_from_db: Where the drum stem is no more than this below the mixture, there are drums, few or faint as
+            their hits may be.
     """
 
     window_s: float = 6.0
     least_evidence_per_s: float = 0.6
+    drums_from_db: float = -9.0
 
 
-def drop_stray_hits(hits: Hits, duration_s: float, params: StrayParams = StrayParams()) -> Hits:
+def drop_stray_hits(
+    hits: Hits, duration_s: float, presence_db: np.ndarray | None = None, params: StrayParams = StrayParams()
+) -> Hits:
     """Leave out hits that too few others bear out, before or after them: music without drums has a few here and there.
 
     Args:
         hits: Hits of all instruments of a signal.
         duration_s: Length of the signal; the windows of a shorter one are no longer than it.
-        params: Window and evidence.
+        presence_db: float (n,), `measure_presence` around each hit; None where the drums were not separated.
+        params: Window, evidence and presence.
 
     Returns:
         The hits that stay, in their order.
@@ -168,7 +210,29 @@ def drop_stray_hits(hits: Hits, duration_s: float, params: StrayParams = StrayPa
     last = np.searchsorted(hits.time_s, hits.time_s + window_s, side="right")
     before, after = evidence[here + 1] - evidence[first], evidence[last] - evidence[here]
     kept = np.maximum(before, after) >= params.least_evidence_per_s * window_s
+    if presence_db is not None:
+        kept |= presence_db >= params.drums_from_db
     return Hits(hits.time_s[kept], hits.instrument[kept], hits.velocity[kept], hits.confidence[kept])
+
+
+def measure_presence(
+    mixture_energy: np.ndarray, drum_energy: np.ndarray, time_s: np.ndarray, window_s: float = StrayParams().window_s
+) -> np.ndarray:
+    """How much of the sound is the drum stem, around some moments.
+
+    Args:
+        mixture_energy, drum_energy: float (frames,) at HOP_S.
+        time_s: float (n,), seconds.
+        window_s: How far before and after each moment counts.
+
+    Returns:
+        float64 (n,), the level of the drum stem beside that of the mixture in dB; very low where all is silent.
+    """
+    edges = np.rint((time_s[:, None] + [-window_s, window_s]) / HOP_S).astype(int)
+    first, last = np.clip(edges, 0, len(mixture_energy)).T
+    sums = [np.concatenate([[0.0], np.cumsum(energy, dtype=np.float64)]) for energy in (mixture_energy, drum_energy)]
+    mixture, drums = (total[last] - total[first] for total in sums)
+    return 10 * np.log10((drums + 1e-12) / (mixture + 1e-6))
 
 
 @dataclass(frozen=True)

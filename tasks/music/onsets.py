@@ -63,6 +63,9 @@ class Onsets:
         return len(self.time_s)
 
 
+NO_ONSETS = Onsets(np.zeros(0), np.zeros(0, np.float32))
+
+
 def detect_onsets(mel: LogMel, params: OnsetParams = OnsetParams()) -> Onsets:
     """Find onsets as peaks of the spectral flux, placed between the frames.
 

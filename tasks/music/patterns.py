@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
 
-VERSION = "shared-bars-3"
+VERSION = "shared-bars-4"
 MAX_VELOCITY = 127
 SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
 SAME_BEAT_S = 1e-6
@@ -106,7 +106,7 @@ def fold_pattern(
     others, _ = pair_bars(place_hits(hits, everywhere), everywhere)
     if others.shape[1:] == steps.shape:
         others = others[(others > 0).sum(axis=(1, 2)) >= params.min_hits]
-        for _ in range(params.rounds):
+        for _ in range(params.rounds if len(others) else 0):
             steps = _average(others, _unit(others) @ _unit(steps[None])[0], params)
 
     nearest = int(np.argmax(likeness))

@@ -61,6 +61,11 @@ class LogMel:
         return self.frames * self.hop_s
 
 
+def measure_energy(log_mel: np.ndarray) -> np.ndarray:
+    """Squared magnitudes of the values of a `LogMel`, of any shape, float32."""
+    return ((np.float32(10.0) ** log_mel - 1) / np.float32(LOG_GAIN)) ** 2
+
+
 @lru_cache(maxsize=1)
 def mel_filterbank() -> np.ndarray:
     """Triangular mel filters, float32 (MEL_BANDS, FRAME_SAMPLES // 2 + 1), each with a peak of 1 (Slaney's scale)."""

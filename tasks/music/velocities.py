@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
-from tasks.music.signals import HOP_S, LOG_GAIN, mel_centres_hz
+from tasks.music.signals import HOP_S, mel_centres_hz
 
 VERSION = "levels-1"
 
@@ -32,16 +32,15 @@ class LevelParams:
     least_energy: float = 1e-9
 
 
-def measure_band_energy(log_mel: np.ndarray) -> np.ndarray:
+def measure_band_energy(energy: np.ndarray) -> np.ndarray:
     """The energy in the band of each of `INSTRUMENTS`.
 
     Args:
-        log_mel: float32 (MEL_BANDS, frames), values of a `LogMel` of the drum stem, or of the mixture without one.
+        energy: float32 (MEL_BANDS, frames), `measure_energy` of the drum stem, or of the mixture without one.
 
     Returns:
         float32 (instruments, frames), squared magnitudes.
     """
-    energy = ((np.float32(10.0) ** log_mel - 1) / np.float32(LOG_GAIN)) ** 2
     centres_hz = mel_centres_hz()
     inside = [(centres_hz >= low_hz) & (centres_hz < high_hz) for low_hz, high_hz in map(_BANDS_HZ.get, INSTRUMENTS)]
     return np.stack([energy[bands].sum(axis=0) for bands in inside])

@@ -23,10 +23,14 @@ import numpy as np
 import soundfile
 
 from catalog.index import shift_beats
+from tasks.fold import fold_sections
+from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits
-from tasks.music.patterns import fold_pattern
-from tasks.music.vectors import drum_vector
+from tasks.music.notes import NO_NOTES
+from tasks.music.sections import Sections
+from tasks.music.vectors import DIMENSIONS
 from tasks.track import Analysis, TrackParams, analyse_file
+from tasks.watch import StageWatch
 from tests.accuracy.vectors import TD11_NOTES, Performance, load_performances
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -34,16 +38,23 @@ KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "TR-808": 25, "
 CORPUS_KIT = "standard"
 LONGEST_S = 20.0
 RATE_HZ = 44_100
+LOOP_BARS = (2, 1, 2, 4)
+LIMIT_S = 600.0
 
 
 @dataclass(frozen=True)
 class Take:
-    """How a performance is rendered; no bit rate leaves it as WAV."""
+    """How a performance is rendered; no bit rate leaves it as WAV.
+
+    Attributes:
+        bars: The first of its bars that is played and how many, cut like a loop to the sample; None plays it whole.
+    """
 
     kit: str = CORPUS_KIT
     speed: float = 1.0
     gain_db: float = 0.0
     mp3_bit_s: int | None = None
+    bars: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,17 +68,17 @@ class Heard:
     def fold(self, truth: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (n, 96) of the sections and their qualities (n,), with the truth in place of these stations."""
         heard = self.analysis
-        hits = self.played if "hits" in truth else heard.hits
-        rhythm = heard.rhythm.groove or heard.rhythm
-        beats = (rhythm.time_s, rhythm.beat_in_bar, rhythm.time_signature)
-        times, places, meter = self.played_beats if "beats" in truth else beats
-        spans = [(0.0, heard.duration_s)]
-        if "sections" not in truth:
-            spans = zip(heard.sections.start_s.tolist(), heard.sections.end_s.tolist(), strict=True)
-        folded = [fold_pattern(hits, times, places, start_s, end_s, meter) for start_s, end_s in spans]
-        folded = [pattern for pattern in folded if pattern and pattern.steps.any()]
-        vectors = [drum_vector(pattern.steps, pattern.steps_per_bar) for pattern in folded]
-        return np.array(vectors).reshape(-1, 96), np.array([pattern.quality_score for pattern in folded])
+        hits, faint_hits = (self.played, self.played) if "hits" in truth else (heard.hits, heard.faint_hits)
+        rhythm, parts = heard.rhythm, heard.sections
+        if "beats" in truth:
+            times, places, meter = self.played_beats
+            rhythm = Rhythm(times, places, time_signature=meter)
+        if "sections" in truth:
+            parts = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
+        folded = list(fold_sections(hits, faint_hits, NO_NOTES, rhythm, parts, StageWatch(LIMIT_S)))
+        vectors = [pattern.fingerprint for pattern in folded if pattern.fingerprint.any()]
+        qualities = [pattern.quality_score for pattern in folded if pattern.fingerprint.any()]
+        return np.array(vectors).reshape(-1, DIMENSIONS), np.array(qualities)
 
 
 STATIONS = {
@@ -80,12 +91,14 @@ STATIONS = {
 }
 
 
-def run(train_path: Path, count: int | None = None, workers: int = 2) -> dict:
+def run(train_path: Path, count: int | None = None, part: str = "first", workers: int = 2) -> dict:
     """Render, analyse and search.
 
     Args:
         train_path: The folder that holds groove/.
         count: How many performances, evenly drawn; all by default.
+        part: "first" are those, "second" as many of the others; with " loops" after it, a loop of 1, 2 or 4 bars is cut
+            from each, and stays WAV.
         workers: Processes.
 
     Returns:
@@ -93,14 +106,40 @@ def run(train_path: Path, count: int | None = None, workers: int = 2) -> dict:
         the place of no station or of some; by kit of the query; and the share of right tempi.
     """
     performances = [p for p in load_performances(train_path) if len(p.quarter_hits)]
-    if count:
-        performances = [performances[i] for i in np.linspace(0, len(performances) - 1, count).astype(int)]
-    takes = [make_take(number) for number in range(len(performances))]
+    chosen = draw_evenly(np.arange(len(performances)), count)
+    if part.startswith("second"):
+        chosen = draw_evenly(np.setdiff1d(np.arange(len(performances)), chosen), count)
+    performances = [performances[index] for index in chosen]
+    first = len(chosen) if part.startswith("second") else 0
+    takes = [make_take(first + number) for number in range(len(performances))]
+    plain = [Take()] * len(performances)
+    if part.endswith("loops"):
+        loops = [choose_bars(performance, number) for number, performance in enumerate(performances)]
+        takes = [replace(take, mp3_bit_s=None, bars=bars) for take, bars in zip(takes, loops, strict=True)]
+        plain = [Take(bars=bars) for bars in loops]
     files = [find_midi(train_path, performance.name) for performance in performances]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        corpus = list(pool.map(hear, performances, files, [Take()] * len(files)))
+        corpus = list(pool.map(hear, performances, files, plain))
         queries = list(pool.map(hear, performances, files, takes))
     return compare(corpus, queries, takes, [performance.tempo_bpm for performance in performances])
+
+
+def draw_evenly(numbers: np.ndarray, count: int | None) -> np.ndarray:
+    """So many of the numbers, from the first to the last; all without a count."""
+    return numbers if count is None else numbers[np.linspace(0, len(numbers) - 1, count).astype(int)]
+
+
+def choose_bars(performance: Performance, number: int) -> tuple[int, int]:
+    """The first bar of a loop and how many it has, from the fifth bar on where the performance is long enough."""
+    bars_played = performance.quarter_hits.time_s.max() / quarters_per_bar(performance)
+    bars = LOOP_BARS[number % len(LOOP_BARS)]
+    bars = 1 if bars_played < bars - 0.5 else bars
+    return min(4, max(0, int(bars_played - bars))), bars
+
+
+def quarters_per_bar(performance: Performance) -> float:
+    numerator, denominator = map(int, performance.time_signature.split("/"))
+    return numerator * 4 / denominator
 
 
 def make_take(number: int) -> Take:
@@ -119,22 +158,24 @@ def find_midi(train_path: Path, name: str) -> Path:
 
 def hear(performance: Performance, midi_path: Path, take: Take) -> Heard:
     """Render a performance and take it through the chain."""
-    with TemporaryDirectory() as folder:
-        analysis = analyse_file(render(midi_path, take, Path(folder)), TrackParams())
     quarter_s = 60 / (performance.tempo_bpm * take.speed)
+    bar_s = quarter_s * quarters_per_bar(performance)
+    start_s, length_s = (bars * bar_s for bars in take.bars) if take.bars else (0.0, LONGEST_S)
+    with TemporaryDirectory() as folder:
+        analysis = analyse_file(render(midi_path, take, Path(folder), start_s, length_s), TrackParams())
     hits = performance.quarter_hits
     numerator, denominator = map(int, performance.time_signature.split("/"))
     beat_s = quarter_s * 4 / denominator
     beats = np.arange(int(analysis.duration_s / beat_s) + 1)
     return Heard(
         analysis,
-        replace(hits, time_s=hits.time_s * quarter_s),
+        replace(hits, time_s=hits.time_s * quarter_s - start_s),
         (beats * beat_s, beats % numerator + 1, performance.time_signature),
     )
 
 
-def render(midi_path: Path, take: Take, folder: Path) -> Path:
-    """Play a file with fluidsynth, at most LONGEST_S of it."""
+def render(midi_path: Path, take: Take, folder: Path, start_s: float = 0.0, length_s: float = LONGEST_S) -> Path:
+    """Play a file with fluidsynth and cut this part out of it; what is shorter stays so, but loops."""
     file = mido.MidiFile(midi_path)
     for track in file.tracks:
         for message in track:
@@ -147,8 +188,11 @@ def render(midi_path: Path, take: Take, folder: Path) -> Path:
     wav = folder / "played.wav"
     command = ["fluidsynth", "-niq", "-g", "0.8", "-r", str(RATE_HZ), "-F", wav, SOUND_FONT, folder / "played.mid"]
     subprocess.run(command, check=True, capture_output=True)
-    samples, _ = soundfile.read(wav, frames=round(LONGEST_S * RATE_HZ), dtype="float32", always_2d=True)
-    samples *= 10 ** (take.gain_db / 20)
+    samples, _ = soundfile.read(wav, dtype="float32", always_2d=True)
+    first, count = round(start_s * RATE_HZ), round(length_s * RATE_HZ)
+    samples = samples[first : first + count] * 10 ** (take.gain_db / 20)
+    if take.bars:
+        samples = np.pad(samples, ((0, count - len(samples)), (0, 0)))
     if take.mp3_bit_s is None:
         soundfile.write(wav, samples, RATE_HZ)
         return wav
@@ -215,4 +259,4 @@ def share_right(heard: list[Heard], tempi_bpm: list[float], speeds: list[float])
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), *map(int, sys.argv[2:3])), indent=1))
+    print(json.dumps(run(Path(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:4]), indent=1))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.fold import BASS, DRUMS, fold_sections
-from tasks.music.beats import Rhythm
-from tasks.music.drums import Hits
+from tasks.music.beats import Rhythm, no_pulse
+from tasks.music.drums import NO_HITS, Hits
 from tasks.music.notes import NO_NOTES, Notes
 from tasks.music.sections import Sections
 from tasks.watch import StageWatch
@@ -33,8 +33,8 @@ def bass_line() -> Notes:
     return Notes(time_s, np.full(count, 0.3), np.full(count, 33), velocity, np.full(count, 0.9, np.float32))
 
 
-def fold(hits: Hits, bass: Notes, rhythm: Rhythm) -> list:
-    return list(fold_sections(hits, bass, rhythm, PARTS, StageWatch(60)))
+def fold(hits: Hits, bass: Notes, rhythm: Rhythm, faint_hits: Hits = NO_HITS) -> list:
+    return list(fold_sections(hits, faint_hits, bass, rhythm, PARTS, StageWatch(60)))
 
 
 def test_drums_and_bass_are_folded_in_the_bars_of_the_groove():
@@ -62,3 +62,22 @@ def test_each_instrument_has_its_own_feel():
     assert drums.feel.swing_ratio == pytest.approx(1.0, abs=0.01)
     assert line.feel.microtiming_ms == pytest.approx(10.0, abs=0.1)
     assert line.feel.swing_ratio is None
+
+
+def test_faint_hits_that_return_are_in_the_vector_and_in_nothing_else():
+    hits = backbeat()
+    unsure = hits.instrument == "snare"
+    sure = Hits(*(field[~unsure] for field in vars(hits).values()))
+    faint = replace(hits, confidence=np.where(unsure, 0.3, 0.9).astype(np.float32))
+    (whole,), (known,) = fold(hits, NO_NOTES, IN_FOUR), fold(sure, NO_NOTES, IN_FOUR)
+    (drums,) = fold(sure, NO_NOTES, IN_FOUR, faint)
+    assert drums.groove == known.groove
+    assert "snare" not in drums.groove
+    assert drums.fingerprint @ whole.fingerprint > 0.95 > known.fingerprint @ whole.fingerprint
+
+
+def test_a_loop_is_as_sure_as_its_tempo():
+    loop = replace(IN_FOUR, tempo_confidence=0.5)
+    (sure,) = fold(backbeat(), NO_NOTES, IN_FOUR)
+    (unsure,) = fold(backbeat(), NO_NOTES, replace(no_pulse(), groove=loop))
+    assert unsure.quality_score == pytest.approx(sure.quality_score / 2, abs=1e-4)

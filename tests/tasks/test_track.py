@@ -1,6 +1,7 @@
 """One track through the chain, from a real file to rows."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import soundfile
 from catalog.file_record import hash_file
 from catalog.tables import BY_NAME, TRACK_TABLES, make_id
 from tasks.errors import BadCheckpoint
+from tasks.music.beats import Rhythm, no_pulse
+from tasks.music.drums import Hits
 from tasks.plan import make_plan
 from tasks.rows import make_rows
-from tasks.track import TrackParams, analyse_track, stage_versions
+from tasks.track import TrackParams, analyse_track, settle_hits, stage_versions
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -128,3 +131,13 @@ def test_a_fault_leaves_no_stems(tmp_path, write_track):
 
 def test_the_identifier_of_a_track_is_its_content(backbeat):
     assert run(backbeat).job.track_id == make_id("track", hash_file(backbeat))
+
+
+def test_a_few_hits_stay_only_where_there_is_a_pulse():
+    few = Hits(np.array([3.0, 9.0]), np.array(["kick", "kick"]), np.full(2, 90), np.full(2, 0.6, np.float32))
+    beats = Rhythm(np.arange(0.0, 30, 0.5), np.arange(60) % 4 + 1, tempo_bpm=120.0)
+    loop = Rhythm(beats.time_s[:8], beats.beat_in_bar[:8], tempo_bpm=120.0, tempo_confidence=0.9)
+    assert len(settle_hits(few, beats, 30.0)) == 2
+    assert len(settle_hits(few, no_pulse(), 30.0)) == 0
+    assert len(settle_hits(few, replace(no_pulse(), groove=loop), 30.0)) == 2
+    assert len(settle_hits(few, replace(no_pulse(), groove=replace(loop, tempo_confidence=0.2)), 30.0)) == 0

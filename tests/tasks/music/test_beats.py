@@ -19,7 +19,7 @@ from tasks.music.beats import (
 )
 from tasks.music.key import CHROMA_HOP_S, Chroma
 from tasks.music.meter import BEATS_PER_BAR, METERS
-from tasks.music.onsets import compute_flux
+from tasks.music.onsets import Onsets, compute_flux
 from tests.drum_beats import make_mel, play, rock, share_found
 
 
@@ -161,3 +161,26 @@ def test_where_the_network_is_in_doubt_chords_say_where_the_bar_begins():
     assert rhythm.time_signature == "4/4"
     assert len(downbeats_s) >= 13
     np.testing.assert_allclose((downbeats_s - beat_s[2] + 0.1) % 2.0, 0.1, atol=0.05)
+
+
+def test_a_short_loop_without_a_pulse_has_a_groove_and_no_tempo():
+    unsure = Pulse(*(np.full(shape, 0.02, np.float32) for shape in ((200,), (200,), (6, 200), (50, 200))))
+    strokes_s = np.add.outer([0, 2], [0, 0.25, 0.5, 0.75, 1, 1.25, 1.375, 1.5, 1.75]).ravel()
+    onsets = Onsets(strokes_s, np.full(18, 0.3, np.float32))
+    rhythm = track_beats(unsure, np.zeros(400, np.float32), onsets=onsets)
+    assert (len(rhythm.time_s), rhythm.tempo_bpm) == (0, None)
+    assert rhythm.groove.tempo_bpm == pytest.approx(120, rel=0.01)
+    assert rhythm.groove.beat_in_bar.tolist() == [1, 2, 3, 4] * 2
+
+
+def test_onsets_between_the_beats_of_a_reading_speak_for_another_groove():
+    beat_s = np.arange(0.5, 29, 0.5)
+    both = hear_bars(beat_s, beat_s[::4])
+    slower_s = np.arange(0.5, 29, 0.75)
+    both = replace(both, beat=np.maximum(both.beat, 0.7 * beat_curve(slower_s, 30)))
+    strokes_s = np.arange(0.5, 29, 0.375)
+    onsets = Onsets(strokes_s, np.full(len(strokes_s), 0.3, np.float32))
+    weighed = BeatParams(groove_alignment_weight=10.0)
+    rhythm = track_beats(both, np.zeros(3_000, np.float32), params=weighed, onsets=onsets)
+    assert rhythm.tempo_bpm == pytest.approx(120, rel=0.01)
+    assert rhythm.groove.tempo_bpm == pytest.approx(80, rel=0.01)

@@ -8,8 +8,11 @@ from tasks.music.drums import (
     PeakParams,
     doubt_lone_hihats,
     drop_stray_hits,
+    expect_hits,
     instrument_of,
+    measure_presence,
     midi_note_of,
+    pick_faint_hits,
     pick_hits,
 )
 from tasks.music.signals import HOP_S
@@ -105,6 +108,32 @@ def test_one_sure_hit_is_enough_for_a_clip_of_a_second():
 
 def test_no_hits_stay_none():
     assert len(drop_stray_hits(kicks([], 0.9), duration_s=60.0)) == 0
+
+
+def test_few_hits_stay_where_the_drum_stem_is_most_of_the_sound():
+    lone = kicks([30.0, 50.0], 0.6)
+    assert drop_stray_hits(lone, 60.0, presence_db=np.array([-3.0, -12.0])).time_s.tolist() == [30.0]
+
+
+def test_presence_is_the_level_of_the_drums_beside_the_mixture_around_a_moment():
+    mixture, drums = np.full(6_000, 1.0), np.full(6_000, 0.1)
+    drums[3_000:] = 1.0
+    np.testing.assert_allclose(measure_presence(mixture, drums, np.array([10.0, 50.0])), [-10.0, 0.0], atol=1e-3)
+
+
+def test_silence_has_no_presence():
+    silence = np.zeros(1_000)
+    assert (measure_presence(silence, silence, np.array([2.0, 5.0])) < -50).all()
+    assert len(measure_presence(silence, silence, np.zeros(0))) == 0
+
+
+def test_faint_hits_have_their_activation_for_confidence():
+    activations = bumps(100, {0: [30], 1: [60]})
+    activations[1] *= 0.3
+    faint = pick_faint_hits(activations, np.full((3, 100), 0.5))
+    assert faint.instrument.tolist() == ["kick", "snare"]
+    assert faint.confidence.tolist() == pytest.approx([0.9, 0.27], abs=0.01)
+    assert expect_hits(faint).velocity.tolist() == pytest.approx([0.9 * 64, 0.27 * 64], rel=0.02)
 
 
 def test_hihats_with_no_kick_or_snare_in_reach_are_doubted():

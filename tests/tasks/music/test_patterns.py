@@ -53,6 +53,13 @@ def test_the_groove_of_most_bars_wins_over_a_fill():
     assert onset_steps(pattern, 1) == [4, 12, 20, 28]
 
 
+def test_a_section_whose_few_hits_make_no_pair_of_the_whole_track_has_its_own_pattern():
+    times, positions = make_beats(4)
+    kicks, rest = {"kick": (0, 8)}, {}
+    pattern = fold_pattern(make_hits([rest, kicks, kicks, rest]), times, positions, 2.0, 6.0)
+    assert onset_steps(pattern, 0) == [0, 8, 16, 24]
+
+
 def test_only_the_section_counts():
     times, positions = make_beats(8)
     hits = make_hits([FOUR_ON_THE_FLOOR] * 4 + [ROCK] * 4)

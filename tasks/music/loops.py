@@ -1,0 +1,119 @@
+"""The grid of a short drum loop, from its onsets and its length alone.
+
+A loop of a bar or two is over before the pulse network (tasks/models/pulse.py) is sure of anything. But it begins where
+a bar begins, keeps its tempo and is mostly cut to whole bars: tempo and start that explain its onsets best are found by
+trying them all. What onsets say of the beats of longer music is in accents.py.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.music.accents import score_places
+from tasks.music.onsets import Onsets
+
+BEATS_PER_BAR = 4
+TIME_SIGNATURE = "4/4"
+SAME_TEMPO = 0.04  # tempi that differ by less are one
+
+
+@dataclass(frozen=True)
+class LoopParams:
+    """Which loops are thought of.
+
+    Attributes:
+        longest_s: From the first onset to the last; the pulse network judges what is longer.
+        fewest_onsets: Fewer are no rhythm.
+        tempo_min_bpm, tempo_max_bpm, tempo_step: Range of the tempi that are tried, and their distance as a factor.
+        usual_tempo_bpm: The likeliest tempo.
+        tempo_spread: Standard deviation of the logarithm of tempi around it.
+        start_reach_s, start_step_s: How far from the first onset the first bar may begin, and the distance of the
+            places that are tried.
+        most_evidence: Onsets repeat each other: more than so many count as so many.
+        whole_bars: The number of bars that loops are cut to.
+        whole_bars_gain: What a length of exactly so many bars adds to the score, in its logarithm.
+        length_spread: Standard deviation of the length of loops, as a share.
+        least_bars: Files are no shorter than this.
+        part_of_bar: A last bar that less than this is played of does not count.
+        sureness: Power of the scores that makes them probabilities: so that as many tempi are right as are said to be.
+    """
+
+    longest_s: float = 8.0
+    fewest_onsets: int = 4
+    tempo_min_bpm: float = 60.0
+    tempo_max_bpm: float = 200.0
+    tempo_step: float = 1.0025
+    usual_tempo_bpm: float = 112.0
+    tempo_spread: float = 0.7
+    start_reach_s: float = 0.02
+    start_step_s: float = 0.005
+    most_evidence: int = 16
+    whole_bars: tuple[int, ...] = (1, 2, 4, 8)
+    whole_bars_gain: float = 1.5
+    length_spread: float = 0.01
+    least_bars: float = 0.95
+    part_of_bar: float = 0.15
+    sureness: float = 2.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The beats of a loop in 4/4.
+
+    Attributes:
+        time_s: float64 (n,), the beats of whole bars; empty where nothing can be said.
+        beat_in_bar: int64 (n,), 1 = downbeat.
+        tempo_bpm: Beats a minute; None without beats.
+        certainty: Probability of this tempo among all that are tried, in [0, 1].
+    """
+
+    time_s: np.ndarray
+    beat_in_bar: np.ndarray
+    tempo_bpm: float | None
+    certainty: float
+
+
+def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams()) -> Loop:
+    """Find the beats of a short loop.
+
+    Every tempo is tried with every start near the first onset, and judged by the places in the beat where onsets fall
+    (`accents.score_places`), by how usual it is, and by whether whole bars of it fill the length.
+
+    Args:
+        onsets: Of the drums, or of the mixture.
+        duration_s: Of the file.
+        params: Which loops are thought of.
+
+    Returns:
+        The beats; none where the onsets are too few, or take too long, or the file is too short.
+    """
+    slowest_bpm = max(params.tempo_min_bpm, 60.0 * BEATS_PER_BAR * params.least_bars / max(duration_s, 1e-3))
+    steps = int(np.log(max(1.0, params.tempo_max_bpm / slowest_bpm)) / np.log(params.tempo_step))
+    if len(onsets) < params.fewest_onsets or onsets.time_s[-1] - onsets.time_s[0] > params.longest_s or not steps:
+        return Loop(np.zeros(0), np.zeros(0, np.int64), None, 0.0)
+    tempo_bpm = slowest_bpm * params.tempo_step ** np.arange(steps)
+    beat_s = 60.0 / tempo_bpm
+    reach = round(params.start_reach_s / params.start_step_s)
+    start_s = onsets.time_s[0] + params.start_step_s * np.arange(-reach, reach + 1)
+
+    since_start_s = onsets.time_s - start_s[:, None]
+    weights = np.sqrt(onsets.strength) + 1e-9
+    placed = score_places(since_start_s / beat_s[:, None, None], beat_s[:, None, None]) @ (weights / weights.sum())
+    evidence = np.sqrt(min(len(onsets), params.most_evidence)) * placed
+    unusual = 0.5 * (np.log(tempo_bpm / params.usual_tempo_bpm) / params.tempo_spread) ** 2
+    bars = duration_s / (BEATS_PER_BAR * beat_s)
+    off = np.abs(bars[:, None] / params.whole_bars - 1).min(axis=1) / params.length_spread
+    heard = evidence - unusual[:, None]
+    scores = heard + params.whole_bars_gain * np.exp(-0.5 * off**2)[:, None]
+
+    tempo, start = np.unravel_index(scores.argmax(), scores.shape)
+    of_tempo = np.exp(params.sureness * (heard.max(axis=1) - heard.max()))
+    near = np.abs(np.log(tempo_bpm / tempo_bpm[tempo])) < np.log(1 + SAME_TEMPO)
+    played = (onsets.time_s[-1] - start_s[start]) / (BEATS_PER_BAR * beat_s[tempo])
+    beat = np.arange(BEATS_PER_BAR * max(1, int(np.ceil(played - params.part_of_bar))))
+    return Loop(
+        time_s=start_s[start] + beat * beat_s[tempo],
+        beat_in_bar=beat % BEATS_PER_BAR + 1,
+        tempo_bpm=float(tempo_bpm[tempo]),
+        certainty=float(of_tempo[near].sum() / of_tempo.sum()),
+    )
