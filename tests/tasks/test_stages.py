@@ -29,9 +29,9 @@ def test_stages_come_after_those_they_need():
     ("changed", "again"),
     [
         (["decode"], set(NEEDS)),
-        (["beats"], {"beats", "beatchroma", "sections", "patterns", "midi"}),
-        (["key"], {"key", "beats", "beatchroma", "sections", "patterns", "midi"}),
-        (["onsets"], {"onsets"}),
+        (["beats"], {"beats", "beatchroma", "drums", "sections", "patterns", "midi"}),
+        (["key"], {"key", "beats", "beatchroma", "drums", "sections", "patterns", "midi"}),
+        (["notes"], {"notes", "patterns", "midi"}),
         (["chromaprint", "midi"], {"chromaprint", "midi"}),
         ([], set()),
     ],
@@ -106,10 +106,10 @@ def separations(monkeypatch) -> list:
 def test_a_forced_stage_reads_the_stored_stems_and_gives_equal_rows(lake, monkeypatch):
     opened, source, params = lake
     separated, before = separations(monkeypatch), read(opened)
-    (result,) = ingest(opened, source, params, SECOND, force="onsets")
-    assert (result.job.stages, separated) == ({"onsets"}, [])
+    (result,) = ingest(opened, source, params, SECOND, force="drums")
+    assert (result.job.stages, separated) == ({"drums", "patterns", "midi"}, [])
     assert read(opened) == before
-    assert {stage for stage, run_id in runs_of(opened).items() if run_id == SECOND} == {"onsets"}
+    assert {stage for stage, run_id in runs_of(opened).items() if run_id == SECOND} == {"drums", "patterns", "midi"}
     assert opened.verify() == []
 
 
@@ -119,7 +119,7 @@ def test_a_new_version_of_a_stage_runs_it_and_what_depends_on_it(lake, monkeypat
     separated, before = separations(monkeypatch), read(opened)
     ingest(opened, source, params, SECOND)
     again = {stage for stage, run_id in runs_of(opened).items() if run_id == SECOND}
-    assert (again, separated) == ({"beats", "beatchroma", "sections", "patterns", "midi"}, [])
+    assert (again, separated) == ({"beats", "beatchroma", "drums", "sections", "patterns", "midi"}, [])
     assert read(opened) == before
     assert make_plan([source], "c", opened.connection, stage_versions(params)).unchanged == 1
 
@@ -130,7 +130,7 @@ def test_a_missing_or_damaged_stem_is_separated_again(lake, monkeypatch, damage)
     separated, before = separations(monkeypatch), read(opened)
     (uri,) = [row["uri"] for row in before["stems"] if row["stem"] == "vocals"]
     damage(opened.folder / uri)
-    ingest(opened, source, params, SECOND, force="onsets")
+    ingest(opened, source, params, SECOND, force="drums")
     assert len(separated) == 1
     assert read(opened) == before
     assert opened.verify() == []
@@ -140,11 +140,11 @@ def test_rows_of_stages_that_did_not_run_stay_as_they_are(lake):
     opened, source, params = lake
     with opened.transaction("mark") as change:
         change.connection.execute("UPDATE tracks SET detected_key = 'marked', tempo_bpm = 1, user_id = 'ann'")
-        change.clear("notes")
+        change.clear("onsets")
     ingest(opened, source, params, SECOND, force="beats")
     (track,) = opened.query("SELECT detected_key, tempo_bpm, user_id FROM tracks").to_pylist()
     assert (track["detected_key"], track["user_id"], round(track["tempo_bpm"])) == ("marked", "ann", 120)
-    assert opened.query("FROM notes").num_rows == 0
+    assert opened.query("FROM onsets").num_rows == 0
 
 
 def test_fingerprints_of_stages_that_did_not_run_keep_their_rows(lake):
