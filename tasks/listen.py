@@ -55,6 +55,7 @@ class Heard:
         flux: Of the drum stem, or of the mixture where there is none; float32 (frames,) at HOP_S.
         spectrum: The coarse spectrogram of the mixture.
         onsets: By stem, or of the mixture where there are no stems.
+        struck: Those of the drums, or of the mixture where the drums are not separated.
         hits: Of the drum kit.
         faint_hits: Everything that may be a hit, with its chance to be one.
         bass: The notes of the bass stem; none without one.
@@ -68,6 +69,7 @@ class Heard:
     flux: np.ndarray
     spectrum: LogMel
     onsets: dict[str, Onsets]
+    struck: Onsets
     hits: Hits
     faint_hits: Hits
     bass: Notes
@@ -108,7 +110,7 @@ class Stations:
 
     def __init__(self, watch: StageWatch, transcriber: DrumTranscriber, bench: "StemBench"):
         self.watch, self.bench = watch, bench
-        self.ear = Ear(watch, ("pulse",) if bench.drums else ("pulse", "flux") if bench.ears else tuple(STREAMS))
+        self.ear = Ear(watch, ("pulse",) if bench.drums else tuple(STREAMS))
         self.streams = {"key": ChromaStream(), "chromaprint": ChromaprintStream()}
         self.streams |= {"peaks": PeakStream(), "quality": LevelStream()}
         self.spectrum = PoolStream()
@@ -140,6 +142,7 @@ class Stations:
             flux=(drums or self.ear).heard["flux"],
             spectrum=self.spectrum.finish(),
             onsets={stem: ear.heard["onsets"] for stem, ear in (self.bench.ears or {MIX: self.ear}).items()},
+            struck=(drums or self.ear).heard["onsets"],
             hits=hits,
             faint_hits=self.hits.faint_hits,
             bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,

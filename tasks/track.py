@@ -16,7 +16,7 @@ from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
 from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError, UnusableModel
 from tasks.fold import SectionPattern, fold_sections
-from tasks.listen import DRUMS, MIX, Stem, listen
+from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
@@ -41,7 +41,7 @@ from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits, drop_stray_hits
 from tasks.music.key import Key, detect_key
 from tasks.music.notes import Notes
-from tasks.music.onsets import NO_ONSETS, Onsets
+from tasks.music.onsets import Onsets
 from tasks.music.quality import Levels
 from tasks.music.sections import Sections, detect_sections
 from tasks.plan import Fault, TrackJob
@@ -222,8 +222,7 @@ def analyse_file(
         Path(params.lake) if kept else None,
     )
     with watch.on("beats"):
-        struck = heard.onsets.get(DRUMS, heard.onsets.get(MIX, NO_ONSETS))
-        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma, onsets=struck)
+        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma, onsets=heard.struck)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
     with watch.on("beatchroma"):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.music.accents import score_places
+from tasks.music.meter import BEATS_PER_BAR
 from tasks.music.onsets import Onsets
 
-BEATS_PER_BAR = 4
 TIME_SIGNATURE = "4/4"
+BEATS = BEATS_PER_BAR[TIME_SIGNATURE]  # of a bar
 SAME_TEMPO = 0.04  # tempi that differ by less are one
 
 
@@ -87,7 +88,7 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     Returns:
         The beats; none where the onsets are too few, or take too long, or the file is too short.
     """
-    slowest_bpm = max(params.tempo_min_bpm, 60.0 * BEATS_PER_BAR * params.least_bars / max(duration_s, 1e-3))
+    slowest_bpm = max(params.tempo_min_bpm, 60.0 * BEATS * params.least_bars / max(duration_s, 1e-3))
     steps = int(np.log(max(1.0, params.tempo_max_bpm / slowest_bpm)) / np.log(params.tempo_step))
     if len(onsets) < params.fewest_onsets or onsets.time_s[-1] - onsets.time_s[0] > params.longest_s or not steps:
         return Loop(np.zeros(0), np.zeros(0, np.int64), None, 0.0)
@@ -101,7 +102,7 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     placed = score_places(since_start_s / beat_s[:, None, None], beat_s[:, None, None]) @ (weights / weights.sum())
     evidence = np.sqrt(min(len(onsets), params.most_evidence)) * placed
     unusual = 0.5 * (np.log(tempo_bpm / params.usual_tempo_bpm) / params.tempo_spread) ** 2
-    bars = duration_s / (BEATS_PER_BAR * beat_s)
+    bars = duration_s / (BEATS * beat_s)
     off = np.abs(bars[:, None] / params.whole_bars - 1).min(axis=1) / params.length_spread
     heard = evidence - unusual[:, None]
     scores = heard + params.whole_bars_gain * np.exp(-0.5 * off**2)[:, None]
@@ -109,11 +110,11 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     tempo, start = np.unravel_index(scores.argmax(), scores.shape)
     of_tempo = np.exp(params.sureness * (heard.max(axis=1) - heard.max()))
     near = np.abs(np.log(tempo_bpm / tempo_bpm[tempo])) < np.log(1 + SAME_TEMPO)
-    played = (onsets.time_s[-1] - start_s[start]) / (BEATS_PER_BAR * beat_s[tempo])
-    beat = np.arange(BEATS_PER_BAR * max(1, int(np.ceil(played - params.part_of_bar))))
+    played = (onsets.time_s[-1] - start_s[start]) / (BEATS * beat_s[tempo])
+    beat = np.arange(BEATS * max(1, int(np.ceil(played - params.part_of_bar))))
     return Loop(
         time_s=start_s[start] + beat * beat_s[tempo],
-        beat_in_bar=beat % BEATS_PER_BAR + 1,
+        beat_in_bar=beat % BEATS + 1,
         tempo_bpm=float(tempo_bpm[tempo]),
         certainty=float(of_tempo[near].sum() / of_tempo.sum()),
     )

@@ -133,6 +133,15 @@ def test_the_identifier_of_a_track_is_its_content(backbeat):
     assert run(backbeat).job.track_id == make_id("track", hash_file(backbeat))
 
 
+@pytest.mark.parametrize("stems", [0, 2, 4])
+def test_two_bars_have_the_grid_of_a_loop_whatever_is_separated(tmp_path, backbeat, stems):
+    samples, rate_hz = soundfile.read(backbeat, frames=4 * 44_100)
+    soundfile.write(tmp_path / "loop.wav", samples, rate_hz)
+    rhythm = run(tmp_path / "loop.wav", stems=stems).analysis.rhythm
+    assert rhythm.groove is not None
+    assert rhythm.groove.beat_in_bar.tolist()[:4] == [1, 2, 3, 4]
+
+
 def test_a_few_hits_stay_only_where_there_is_a_pulse():
     few = Hits(np.array([3.0, 9.0]), np.array(["kick", "kick"]), np.full(2, 90), np.full(2, 0.6, np.float32))
     beats = Rhythm(np.arange(0.0, 30, 0.5), np.arange(60) % 4 + 1, tempo_bpm=120.0)
