@@ -45,7 +45,7 @@ def open_cluster(settings: Settings) -> Iterator[str]:
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # nor is a heartbeat that the end of a run cuts off
         ) as cluster,
     ):
         yield cluster.scheduler_address
