@@ -206,21 +206,21 @@ def _load_hydrogen_kit(folder: Path) -> Kit:
     tree = ElementTree.fromstring(re.sub(r'\sxmlns="[^"]*"', "", text))
     kit = Kit(folder.name)
     for instrument in tree.iter("instrument"):
-        piece = _piece_of(instrument.findtext("name") or "", _PIECE_OF_NAME)
+        piece = piece_of(instrument.findtext("name") or "", _PIECE_OF_NAME)
         files = sorted(
             (float(layer.findtext("min") or 0), layer.findtext("filename") or "") for layer in instrument.iter("layer")
         ) or [(0.0, instrument.findtext("filename") or "")]
         paths = [folder / name for _, name in files if name and (folder / name).is_file()]
         if piece and paths:
-            kit.sounds.setdefault(piece, []).append(_sound([_read(path) for path in paths]))
+            kit.sounds.setdefault(piece, []).append(make_sound([_read(path) for path in paths]))
     return kit
 
 
 def _load_single_samples(name: str, paths: list[Path], patterns: tuple[tuple[str, str | None], ...]) -> Kit:
     kit = Kit(name)
     for path in paths:
-        if piece := _piece_of(path.stem, patterns):
-            kit.sounds.setdefault(piece, []).append(_sound([_read(path)]))
+        if piece := piece_of(path.stem, patterns):
+            kit.sounds.setdefault(piece, []).append(make_sound([_read(path)]))
     return kit
 
 
@@ -248,7 +248,7 @@ def _load_sound_font_kits(
             starts = [(index * len(velocities) + layer) * step for layer in range(len(velocities))]
             layers = [samples[:, start : start + step].mean(axis=0) for start in starts]
             if all(len(layer) and np.abs(layer).max() > 1e-4 for layer in layers):
-                kit.sounds.setdefault(piece, []).append(_sound(layers))
+                kit.sounds.setdefault(piece, []).append(make_sound(layers))
         kits.append(kit)
     return kits
 
@@ -266,7 +266,7 @@ def render_midi(song: mido.MidiFile, sound_font: Path) -> np.ndarray:
     return samples.T
 
 
-def _piece_of(name: str, patterns: tuple[tuple[str, str | None], ...]) -> str | None:
+def piece_of(name: str, patterns: tuple[tuple[str, str | None], ...]) -> str | None:
     return next((piece for pattern, piece in patterns if re.search(pattern, name.lower())), None)
 
 
@@ -276,7 +276,7 @@ def _read(path: Path) -> np.ndarray:
     return mono if rate_hz == RATE_HZ else resample_poly(mono, RATE_HZ // 100, rate_hz // 100).astype(np.float32)
 
 
-def _sound(layers: list[np.ndarray]) -> Sound:
+def make_sound(layers: list[np.ndarray]) -> Sound:
     trimmed = [_from_attack(layer) for layer in layers]
     return Sound(tuple(layer / max(1e-6, np.abs(layer).max()) for layer in trimmed))
 
@@ -299,12 +299,14 @@ def make_kit(rng: np.random.Generator) -> Kit:
         "kick": _make_kick,
         "snare": _make_snare,
         "snare_rim": _make_snare,
-        "stick": lambda r: _band_noise(r, 0.05, 0.008, 900, 4_000) + 0.6 * _mode(r, 0.05, r.uniform(700, 1_800), 0.01),
+        "stick": lambda r: (
+            band_noise(r, 0.05, 0.008, 900, 4_000) + 0.6 * decaying_sine(r, 0.05, r.uniform(700, 1_800), 0.01)
+        ),
         "clap": _make_clap,
         "cowbell": _make_cowbell,
         "tambourine": lambda r: _make_metal(r, r.uniform(0.05, 0.2), 5_000, 12_000),
         "shaker": _make_shaker,
-        "clave": lambda r: _mode(r, 0.15, r.uniform(1_200, 2_800), r.uniform(0.01, 0.04)),
+        "clave": lambda r: decaying_sine(r, 0.15, r.uniform(1_200, 2_800), r.uniform(0.01, 0.04)),
         "conga": lambda r: _make_membrane(r, 150, 420),
         "tom_low": lambda r: _make_membrane(r, 65, 110),
         "tom_mid": lambda r: _make_membrane(r, 95, 160),
@@ -313,7 +315,7 @@ def make_kit(rng: np.random.Generator) -> Kit:
         "ride": lambda r: _make_ride(r, bell=0.3),
         "ride_bell": lambda r: _make_ride(r, bell=1.0),
     }
-    sounds = {piece: [_sound([make(rng)])] for piece, make in makers.items()}
+    sounds = {piece: [make_sound([make(rng)])] for piece, make in makers.items()}
     # The three hi-hats are one pair of cymbals: the same partials, other decays.
     seed, low_hz, high_hz = rng.integers(2**31), rng.uniform(2_500, 6_000), rng.uniform(8_000, 13_000)
     for piece, decay_s in (
@@ -322,38 +324,38 @@ def make_kit(rng: np.random.Generator) -> Kit:
         ("hihat_open", rng.uniform(0.12, 0.6)),
     ):
         foot = 0.75 if piece == "hihat_pedal" else 1.0
-        sounds[piece] = [_sound([_make_metal(np.random.default_rng(seed), decay_s, foot * low_hz, high_hz)])]
+        sounds[piece] = [make_sound([_make_metal(np.random.default_rng(seed), decay_s, foot * low_hz, high_hz)])]
     return Kit("formula", sounds)
 
 
-def _times(duration_s: float) -> np.ndarray:
+def times(duration_s: float) -> np.ndarray:
     return np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
 
 
-def _mode(
+def decaying_sine(
     rng: np.random.Generator, duration_s: float, hz: float, decay_s: float, sweep: float = 0.0, sweep_s: float = 0.02
 ) -> np.ndarray:
     """A decaying sine whose frequency falls from (1 + sweep) · hz to hz."""
-    t = _times(duration_s)
+    t = times(duration_s)
     phase = 2 * np.pi * hz * (t + sweep * sweep_s * (1 - np.exp(-t / sweep_s))) + rng.uniform(0, 0.5)
     return np.sin(phase) * np.exp(-t / decay_s)
 
 
-def _band_noise(
+def band_noise(
     rng: np.random.Generator, duration_s: float, decay_s: float, low_hz: float, high_hz: float
 ) -> np.ndarray:
     noise = rng.standard_normal(round(duration_s * RATE_HZ))
     band = butter(2, [low_hz, min(high_hz, 20_000)], "bandpass", fs=RATE_HZ, output="sos")
-    return sosfilt(band, noise) * np.exp(-_times(duration_s) / decay_s)
+    return sosfilt(band, noise) * np.exp(-times(duration_s) / decay_s)
 
 
 def _make_kick(rng: np.random.Generator) -> np.ndarray:
     base_hz = rng.uniform(38, 85)
     decay_s = rng.choice([rng.uniform(0.03, 0.12), rng.uniform(0.1, 0.35)])
-    kick = _mode(rng, 0.9, base_hz, decay_s, rng.uniform(0.5, 5), rng.uniform(0.004, 0.04))
-    kick += rng.uniform(0, 0.5) * _mode(rng, 0.9, base_hz * rng.uniform(1.5, 2.6), decay_s * 0.5)
+    kick = decaying_sine(rng, 0.9, base_hz, decay_s, rng.uniform(0.5, 5), rng.uniform(0.004, 0.04))
+    kick += rng.uniform(0, 0.5) * decaying_sine(rng, 0.9, base_hz * rng.uniform(1.5, 2.6), decay_s * 0.5)
     low_hz = rng.uniform(800, 3_500)
-    click = _band_noise(rng, 0.9, rng.uniform(0.001, 0.008), low_hz, low_hz * rng.uniform(1.5, 4))
+    click = band_noise(rng, 0.9, rng.uniform(0.001, 0.008), low_hz, low_hz * rng.uniform(1.5, 4))
     kick += rng.uniform(0, 0.35) * click / np.abs(click).max()
     drive = rng.uniform(0.5, 4)
     return np.tanh(drive * kick)
@@ -361,24 +363,24 @@ def _make_kick(rng: np.random.Generator) -> np.ndarray:
 
 def _make_snare(rng: np.random.Generator) -> np.ndarray:
     base_hz = rng.uniform(130, 290)
-    body = _mode(rng, 0.6, base_hz, rng.uniform(0.02, 0.12), rng.uniform(0, 0.6), 0.015)
-    body += rng.uniform(0.2, 0.8) * _mode(rng, 0.6, base_hz * rng.uniform(1.45, 1.95), rng.uniform(0.015, 0.09))
-    wires = _band_noise(rng, 0.6, rng.uniform(0.03, 0.22), rng.uniform(300, 2_500), rng.uniform(5_000, 14_000))
-    snap = _band_noise(rng, 0.6, rng.uniform(0.002, 0.012), 1_000, 9_000)
+    body = decaying_sine(rng, 0.6, base_hz, rng.uniform(0.02, 0.12), rng.uniform(0, 0.6), 0.015)
+    body += rng.uniform(0.2, 0.8) * decaying_sine(rng, 0.6, base_hz * rng.uniform(1.45, 1.95), rng.uniform(0.015, 0.09))
+    wires = band_noise(rng, 0.6, rng.uniform(0.03, 0.22), rng.uniform(300, 2_500), rng.uniform(5_000, 14_000))
+    snap = band_noise(rng, 0.6, rng.uniform(0.002, 0.012), 1_000, 9_000)
     return body + rng.uniform(0.3, 2.5) * wires / np.abs(wires).max() + rng.uniform(0, 1) * snap / np.abs(snap).max()
 
 
 def _make_membrane(rng: np.random.Generator, low_hz: float, high_hz: float) -> np.ndarray:
     base_hz = rng.uniform(low_hz, high_hz)
-    tom = _mode(rng, 1.0, base_hz, rng.uniform(0.06, 0.4), rng.uniform(0.05, 0.8), rng.uniform(0.01, 0.06))
+    tom = decaying_sine(rng, 1.0, base_hz, rng.uniform(0.06, 0.4), rng.uniform(0.05, 0.8), rng.uniform(0.01, 0.06))
     for ratio in (1.59, 2.14, 2.3):
-        tom += rng.uniform(0, 0.4) * _mode(rng, 1.0, base_hz * ratio, rng.uniform(0.02, 0.15))
-    stick = _band_noise(rng, 1.0, rng.uniform(0.002, 0.01), 800, 6_000)
+        tom += rng.uniform(0, 0.4) * decaying_sine(rng, 1.0, base_hz * ratio, rng.uniform(0.02, 0.15))
+    stick = band_noise(rng, 1.0, rng.uniform(0.002, 0.01), 800, 6_000)
     return tom + rng.uniform(0, 0.5) * stick / np.abs(stick).max()
 
 
 def _make_metal(rng: np.random.Generator, decay_s: float, low_hz: float, high_hz: float) -> np.ndarray:
-    t = _times(min(MAX_SOUND_S, 7 * decay_s + 0.05))
+    t = times(min(MAX_SOUND_S, 7 * decay_s + 0.05))
     partials = np.exp(rng.uniform(np.log(low_hz), np.log(high_hz * 1.3), rng.integers(6, 40)))
     tone = sum(
         np.sin(2 * np.pi * hz * t + rng.uniform(0, 6.3)) * np.exp(-t / (decay_s * rng.uniform(0.4, 1.2)))
@@ -394,7 +396,7 @@ def _make_metal(rng: np.random.Generator, decay_s: float, low_hz: float, high_hz
 def _make_ride(rng: np.random.Generator, bell: float) -> np.ndarray:
     wash = _make_metal(rng, rng.uniform(0.4, 1.0), 2_500, 10_000)
     ping = _make_metal(rng, rng.uniform(0.02, 0.08), 3_000, 9_000)
-    ring = sum(_mode(rng, 1.0, hz, rng.uniform(0.2, 0.6)) for hz in rng.uniform(500, 4_000, 5))
+    ring = sum(decaying_sine(rng, 1.0, hz, rng.uniform(0.2, 0.6)) for hz in rng.uniform(500, 4_000, 5))
     ride = rng.uniform(0.1, 0.4) * wash / np.abs(wash).max()
     ride[: len(ping)] += (ping / np.abs(ping).max())[: len(ride)]
     count = min(len(ride), len(ring))
@@ -405,14 +407,14 @@ def _make_ride(rng: np.random.Generator, bell: float) -> np.ndarray:
 def _make_clap(rng: np.random.Generator) -> np.ndarray:
     clap = np.zeros(round(0.4 * RATE_HZ))
     for start_s in np.cumsum(rng.uniform(0.006, 0.014, rng.integers(2, 5))):
-        burst = _band_noise(rng, 0.2, rng.choice([0.006, rng.uniform(0.03, 0.1)]), 700, 4_000)
+        burst = band_noise(rng, 0.2, rng.choice([0.006, rng.uniform(0.03, 0.1)]), 700, 4_000)
         start = round(start_s * RATE_HZ)
         clap[start : start + len(burst)] += burst
     return clap
 
 
 def _make_cowbell(rng: np.random.Generator) -> np.ndarray:
-    t = _times(0.4)
+    t = times(0.4)
     base_hz = rng.uniform(450, 700)
     square = sum(np.sign(np.sin(2 * np.pi * hz * t)) for hz in (base_hz, base_hz * 1.48))
     band = butter(2, [base_hz, 4 * base_hz], "bandpass", fs=RATE_HZ, output="sos")
@@ -420,7 +422,7 @@ def _make_cowbell(rng: np.random.Generator) -> np.ndarray:
 
 
 def _make_shaker(rng: np.random.Generator) -> np.ndarray:
-    shaker = _band_noise(rng, 0.25, rng.uniform(0.02, 0.06), 3_500, 14_000)
+    shaker = band_noise(rng, 0.25, rng.uniform(0.02, 0.06), 3_500, 14_000)
     rise = round(rng.uniform(0.005, 0.04) * RATE_HZ)
     shaker[:rise] *= np.linspace(0, 1, rise)
     return shaker

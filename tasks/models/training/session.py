@@ -24,7 +24,7 @@ GROUPS = {
     "other": ("stick", "clap", "cowbell", "tambourine", "shaker", "clave", "conga"),
 }
 # The presets of a sound font have most of their sounds in common; acoustic kits are few.
-_WEIGHT_OF_KIT = {"TimGM6mb/": 0.4, "sf_GMbank/": 0.4, "Red_Zeppelin": 2.5, "Millo": 2.0}
+_WEIGHT_OF_KIT = {"TimGM6mb/": 0.4, "sf_GMbank/": 0.4, "Red_Zeppelin": 2.5, "Millo": 2.0, "drumsynth/": 0.6}
 _SAMPLED_SHARE = 0.7  # of the groups are played by samples, the others by formulas
 
 

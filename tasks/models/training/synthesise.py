@@ -16,7 +16,9 @@ import numpy as np
 from tasks.models.training import effects
 from tasks.models.training.backing import load_recordings, make_voice, pluck, render_arrangements
 from tasks.models.training.disturbances import make_disturbance
+from tasks.models.training.drum_synth import load_drum_synth_kits
 from tasks.models.training.kits import CLASS_OF_PIECE, RATE_HZ, Kit, load_kits, load_more_kits, make_kit
+from tasks.models.training.odd_kits import make_odd_kits
 from tasks.models.training.performances import (
     Performance,
     excerpt,
@@ -57,6 +59,7 @@ def main() -> None:
     kits = load_kits(options.sounds, with_development_kits=options.with_development_kits)
     kits += [make_kit(np.random.default_rng([options.seed, 1, index])) for index in range(FORMULA_KITS)]
     kits += load_more_kits(options.sounds)
+    kits += load_drum_synth_kits(options.sounds) + make_odd_kits(options.seed)
     performances = load_performances(options.groove)
     recordings = load_recordings(options.sounds)
     sound_fonts = [next(options.sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb", "sf_GMbank")]
