@@ -242,15 +242,22 @@ def _blur(mask: np.ndarray, over_bands: int, over_frames: int) -> np.ndarray:
 
 
 def _colour(mixture: np.ndarray, stem: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random level, tone and noise floor; back to the logarithmic scale."""
-    level_db = rng.uniform(-16, 6)
+    """Random level, tone, upper end and noise floor; back to the logarithmic scale."""
+    level_db = rng.uniform(-22, 6)
     tone_db = _smooth_curve(rng, 5.0)
     both = np.stack([mixture, stem]) * 10 ** ((level_db + tone_db) / 20).astype(np.float32)
     both[1] *= 10 ** (_smooth_curve(rng, 2.5) / 20).astype(np.float32)
+    if rng.random() < 0.2:
+        both *= _roll_off(rng.uniform(7_000, 16_000))
     if rng.random() < 0.3:
         floor = 10 ** ((rng.uniform(-90, -50) + _smooth_curve(rng, 6.0)) / 20)
         both += (floor * rng.rayleigh(1.0, both.shape)).astype(np.float32)
     return np.log10(1 + np.float32(LOG_GAIN) * both)
+
+
+def _roll_off(cutoff_hz: float) -> np.ndarray:
+    """Gains of the bands where a codec at a low bit rate keeps nothing above a cutoff, float32 (bands,)."""
+    return (1 / (1 + (mel_centres_hz() / cutoff_hz) ** 48)).astype(np.float32)
 
 
 def _smooth_curve(rng: np.random.Generator, most_db: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy.signal import butter, sosfilt
 
 from tasks.models.training.kits import RATE_HZ, Kit, Sound, band_noise, decaying_sine, make_kit, make_sound, times
 
-ELECTRONIC_KITS = 30
+ELECTRONIC_KITS = 60
 BRUSH_KITS = 10
 
 
@@ -28,7 +28,7 @@ def make_electronic_kit(rng: np.random.Generator) -> Kit:
     sounds |= _make_toms(rng)
     if rng.random() < 0.6:
         sounds |= _make_hihats(rng)
-    return Kit("formula", sounds)
+    return Kit("formula/electronic", sounds)
 
 
 def make_brush_kit(rng: np.random.Generator) -> Kit:
@@ -42,7 +42,7 @@ def make_brush_kit(rng: np.random.Generator) -> Kit:
     head = decaying_sine(rng, 0.6, rng.uniform(140, 260), rng.uniform(0.03, 0.12), rng.uniform(0, 0.4))
     tap[: len(head)] += rng.uniform(0.05, 0.6) * np.abs(tap).max() * head[: len(tap)]
     sounds["snare"], sounds["snare_rim"] = [make_sound([tap])], [make_sound([stroke if rng.random() < 0.6 else tap])]
-    return Kit("formula", sounds)
+    return Kit("formula/brush", sounds)
 
 
 def _brush(rng: np.random.Generator, rise_s: float, decay_s: float, low_hz: float, high_hz: float) -> np.ndarray:
@@ -59,12 +59,12 @@ def _make_kick(rng: np.random.Generator) -> np.ndarray:
 
 
 def _make_snare(rng: np.random.Generator) -> np.ndarray:
-    """The tone from a fourth to the whole of the hiss."""
+    """A tone from 12 dB below the hiss to 8 dB above it, which is still twice the hiss of a tom."""
     base_hz = np.exp(rng.uniform(np.log(95), np.log(320)))
     decay_s, hiss_s = np.exp(rng.uniform(np.log(0.04), np.log(0.25), 2))
     tone = _falling_tone(rng, base_hz, decay_s, rng.uniform(0.1, 1.8), rng.uniform(0.01, 0.1))
     hiss = _hiss(rng, hiss_s)
-    return _with_click(rng, rng.uniform(0.25, 1.0) * tone + hiss)
+    return _with_click(rng, np.exp(rng.uniform(np.log(0.25), np.log(2.5))) * tone + hiss)
 
 
 def _make_toms(rng: np.random.Generator) -> dict[str, list[Sound]]:

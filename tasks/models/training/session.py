@@ -24,7 +24,10 @@ GROUPS = {
     "other": ("stick", "clap", "cowbell", "tambourine", "shaker", "clave", "conga"),
 }
 # The presets of a sound font have most of their sounds in common; acoustic kits are few.
-_WEIGHT_OF_KIT = {"TimGM6mb/": 0.4, "sf_GMbank/": 0.4, "Red_Zeppelin": 2.5, "Millo": 2.0, "drumsynth/": 0.6}
+_WEIGHT_OF_KIT = {"TimGM6mb/": 0.4, "sf_GMbank/": 0.4, "Red_Zeppelin": 2.5, "Millo": 2.0, "drumsynth/": 0.6} | {
+    "formula/electronic": 2.0
+}
+_LOYAL_SHARE = 0.6  # of the sessions play one kit throughout, as most music does
 _SAMPLED_SHARE = 0.7  # of the groups are played by samples, the others by formulas
 
 
@@ -41,7 +44,7 @@ def render_session(performance: Performance, kits: list[Kit], duration_s: float,
     """Play a performance on kits put together at random."""
     count = round(duration_s * RATE_HZ)
     home = kits[rng.integers(len(kits))]
-    loyal = rng.random() < 0.35
+    loyal = rng.random() < _LOYAL_SHARE
     curve = rng.uniform(0.7, 2.2)  # from velocity to amplitude
     tracks = np.zeros((len(GROUPS), count), np.float32)
     mix, heard = np.zeros((2, count)), np.zeros(len(performance), bool)
@@ -110,8 +113,8 @@ def _choose_kit(pieces: tuple[str, ...], home: Kit | None, kits: list[Kit], rng:
     owners = [kit for kit in kits if pieces[0] in kit.sounds] or [
         kit for kit in kits if any(piece in kit.sounds for piece in pieces)
     ]
-    sampled = [kit for kit in owners if kit.name != "formula"]
-    formulas = [kit for kit in owners if kit.name == "formula"]
+    sampled = [kit for kit in owners if not kit.name.startswith("formula")]
+    formulas = [kit for kit in owners if kit.name.startswith("formula")]
     pool = sampled if sampled and (not formulas or rng.random() < _SAMPLED_SHARE) else formulas
     if not pool:
         return None

@@ -60,3 +60,10 @@ def test_the_same_seed_gives_the_same_batch(shard):
     clips = load_material([shard])
     first, second = (make_batch(clips, 4, 256, np.random.default_rng(3))[0] for _ in range(2))
     assert (first == second).all()
+
+
+def test_a_part_of_a_batch_has_lost_its_top_as_a_low_bit_rate_loses_it(shard):
+    inputs, _, _ = make_batch(load_material([shard]), 200, 64, np.random.default_rng(4))
+    heard = inputs[inputs[:, 0, :, 40].mean(axis=1) > 0.2, 0]
+    lost = heard[:, :, -1].mean(axis=1) < 0.05 * heard[:, :, 40].mean(axis=1)
+    assert 0.05 < lost.mean() < 0.35

@@ -5,7 +5,7 @@ from tasks.models.training.disturbances import make_disturbance
 from tasks.models.training.kits import CLASS_OF_PIECE, PIECES, RATE_HZ, Kit, Sound, make_kit
 from tasks.models.training.material import CLASSES, ROWS_OF_GROUP
 from tasks.models.training.performances import Performance, move_hihats_to_ride
-from tasks.models.training.session import GROUPS, render_session
+from tasks.models.training.session import GROUPS, _choose_kit, render_session
 
 CLICK = Sound((np.exp(-np.arange(2_000) / 200).astype(np.float32),))
 
@@ -64,3 +64,15 @@ def test_disturbances_are_loud_and_finite():
         samples = make_disturbance(3.0, np.random.default_rng(seed))
         assert samples.shape == (2, 3 * RATE_HZ)
         assert np.abs(samples).max() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_kits_from_formulas_do_not_crowd_out_samples_however_many_they_are():
+    formulas = [Kit(f"formula/{number}", {"kick": [CLICK]}) for number in range(50)]
+    short = Sound((CLICK.layers[0][:200],))
+    lengths = []
+    for seed in range(40):
+        chosen = _choose_kit(
+            ("kick",), None, [Kit("sampled", {"kick": [short]}), *formulas], np.random.default_rng(seed)
+        )
+        lengths.append(len(chosen.sounds["kick"][0].layers[0]))
+    assert np.mean(np.array(lengths) == 200) == pytest.approx(0.7, abs=0.15)
