@@ -27,7 +27,7 @@ from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream, me
 from tasks.music.velocities import VERSION as LEVELS_VERSION
 from tasks.music.velocities import measure_band_energy, weigh_levels
 
-BACKEND = "drumnet-2"
+BACKEND = "drumnet-3"
 VERSION = f"{BACKEND}+{PEAKS_VERSION}+{LEVELS_VERSION}"
 PIECE_FRAMES = 2_000  # 20 s: what is in memory besides the spectrograms does not grow with the track
 _WEIGHTS_PATH = Path(__file__).with_name("drums.onnx")
