@@ -35,8 +35,11 @@ TERNARY_CELLS = ((4, 4, 4), (8, 4), (12,), (4, 8), (6, 2, 4), (4, 4, 2, 2), (2, 
 TERNARY_WEIGHTS = (3.5, 2.5, 1.5, 0.4, 0.6, 0.4, 0.4, 0.3)
 
 # Drum patterns in 4/4, with how usual they are.
-STYLES = ("rock", "four", "half", "double", "one drop", "break", "jazz", "latin", "march", "free")
-USUAL_STYLES = (0.34, 0.15, 0.11, 0.06, 0.04, 0.1, 0.06, 0.06, 0.03, 0.05)
+STYLES = (
+    "rock", "four", "half", "double", "one drop", "break", "jazz", "latin", "march", "free",
+    "three three two", "off-beat", "sixteenths", "triplets", "dembow",
+)  # fmt: skip
+USUAL_STYLES = (0.34, 0.15, 0.11, 0.06, 0.04, 0.1, 0.06, 0.06, 0.03, 0.05, 0, 0, 0, 0, 0)
 
 Hit = tuple[int, str, float]  # tick in the bar, piece, velocity
 
@@ -103,14 +106,15 @@ def make_drums(form: Form, rng: np.random.Generator, styles: tuple[float, ...] =
 def draw_beat(form: Form, rng: np.random.Generator, styles: tuple[float, ...] = USUAL_STYLES) -> list[Hit]:
     """One bar of drums in a style of the meter."""
     meter, beats = form.meter, BEATS_PER_BAR[form.meter]
-    kicks, snares = _draw_kicks_and_snares(form, rng, styles)
+    style = str(rng.choice(STYLES, p=styles)) if meter == "4/4" else ""
+    kicks, snares = _draw_kicks_and_snares(form, rng, style)
     snare = str(rng.choice(["snare", "snare", "snare", "snare", "snare_rim", "stick", "clap"]))
     kick = "kick" if rng.random() < 0.96 else "tom_low"
     hits = [(int(t), kick, 112.0 if t == 0 else rng.uniform(75, 112)) for t in kicks]
     hits += [(int(t), snare, rng.uniform(95, 118)) for t in snares]
-    hits += _draw_cymbals(form, rng)
-    if rng.random() < 0.25 and meter != "7/8":  # ghost notes
-        grid = np.arange(0, form.bar_ticks, form.part_ticks // 2)
+    hits += _draw_cymbals(form, rng, style)
+    if rng.random() < (0.6 if style == "sixteenths" else 0.25) and meter != "7/8":  # ghost notes
+        grid = np.arange(0, form.bar_ticks, 4 if style == "triplets" else form.part_ticks // 2)
         hits += [(int(t), "snare", rng.uniform(18, 45)) for t in grid if t not in snares and rng.random() < 0.2]
     if rng.random() < 0.25:
         piece = str(rng.choice(["shaker", "tambourine", "conga", "clave", "cowbell", "tambourine"]))
@@ -124,9 +128,7 @@ def draw_beat(form: Form, rng: np.random.Generator, styles: tuple[float, ...] = 
     return hits
 
 
-def _draw_kicks_and_snares(
-    form: Form, rng: np.random.Generator, styles: tuple[float, ...]
-) -> tuple[list[int], list[int]]:
+def _draw_kicks_and_snares(form: Form, rng: np.random.Generator, style: str) -> tuple[list[int], list[int]]:
     meter, bar, part = form.meter, form.bar_ticks, form.part_ticks
     beats = list(range(0, bar, TICKS))
     grid = np.arange(0, bar, part)
@@ -135,7 +137,6 @@ def _draw_kicks_and_snares(
         return [int(t) for t in among if rng.random() < share]
 
     if meter == "4/4":
-        style = rng.choice(STYLES, p=styles)
         sixteenths = np.arange(3, 48, 3)
         if style == "rock":
             return [0, *some(0.7, [24]), *some(0.22, [6, 18, 30, 42])], [12, 36]
@@ -155,6 +156,18 @@ def _draw_kicks_and_snares(
             return [0, 18, 24, 42] if rng.random() < 0.6 else [0, 18, 36], some(0.9, [0, 18, 36, 60])[:-1] or [12]
         if style == "march":
             return [0, 24], [*beats, *some(0.4, sixteenths)]
+        if style == "three three two":  # bars that could be taken for groups of three
+            snares = [[12, 36], [12, 36], [36], [18, 36]][rng.integers(4)]
+            return [0, 18, *some(0.5, [36]), *some(0.15, [6, 30, 42])], snares
+        if style == "off-beat":
+            snares = [[18, 42], [6, 30], [18, 30], [6, 18, 30], [18], [9, 30], [12, 30, 42]][rng.integers(7)]
+            return [0, *some(0.4, [12, 24, 36]), *some(0.2, [6, 15, 21, 30, 33, 42])], snares
+        if style == "sixteenths":
+            return [0, *some(0.28, [6, 9, 15, 18, 21, 27, 30, 33, 42, 45])], [12, 36, *some(0.08, [21, 27, 45])]
+        if style == "triplets":
+            return [0, *some(0.75, [24]), *some(0.15, [8, 20, 32, 44])], [[12, 36], [12, 36], [24]][rng.integers(3)]
+        if style == "dembow":
+            return beats if rng.random() < 0.7 else [0, 24], [9, 18, 33, 42]
         return [0, *some(0.25, sixteenths)], some(0.25, sixteenths) or [36]
     if meter == "3/4":
         snares = [[12, 24], [24], [12], [], [12, 24]][rng.integers(5)]
@@ -171,11 +184,14 @@ def _draw_kicks_and_snares(
     return [0, *some(0.3, starts[1:]), *some(0.1, grid[1:])], snares
 
 
-def _draw_cymbals(form: Form, rng: np.random.Generator) -> list[Hit]:
-    bar, part = form.bar_ticks, form.part_ticks
+def _draw_cymbals(form: Form, rng: np.random.Generator, of_beat: str) -> list[Hit]:
+    bar, part = form.bar_ticks, 4 if of_beat == "triplets" else form.part_ticks
     piece = str(rng.choice(["hihat_closed", "hihat_closed", "hihat_closed", "ride", "hihat_open", "shaker"]))
-    styles = {"6/8": ("parts", "parts", "beats", "long-short", "none"), "7/8": ("parts", "parts", "groups", "none")}
-    style = str(rng.choice(styles.get(form.meter, ("parts", "parts", "parts", "beats", "off", "fine", "jazz", "none"))))
+    in_three = ("parts", "parts", "beats", "long-short", "none")
+    styles = {"6/8": in_three, "triplets": in_three, "7/8": ("parts", "parts", "groups", "none")}
+    styles["sixteenths"] = ("fine", "fine", "parts", "off")
+    usual = ("parts", "parts", "parts", "beats", "off", "fine", "jazz", "none")
+    style = str(rng.choice(styles.get(of_beat) or styles.get(form.meter, usual)))
     accent, soft = rng.uniform(75, 105), rng.uniform(45, 90)
     if style == "none":
         return []

@@ -64,6 +64,7 @@ class Menu:
         pick_ups: Share of the clips that begin with an upbeat of the tune, before anybody else plays.
         chordal: Share of the clips whose tunes have notes of the chord on every beat.
         styles: Shares of STYLES, the drum patterns in 4/4.
+        more_kits: Whether the kits of `load_more_kits` play, too.
     """
 
     kinds: dict[str, float]
@@ -75,6 +76,7 @@ class Menu:
     pick_ups: float = 0.0
     chordal: float = 0.0
     styles: tuple[float, ...] = USUAL_STYLES
+    more_kits: bool = False
 
 
 MENUS = {
@@ -96,7 +98,20 @@ MENUS = {
         slow=0.45,
         pick_ups=0.35,
         chordal=0.6,
-        styles=(0.34, 0.12, 0.22, 0.04, 0.04, 0.12, 0.04, 0.04, 0.02, 0.02),
+        styles=(0.34, 0.12, 0.22, 0.04, 0.04, 0.12, 0.04, 0.04, 0.02, 0.02, 0, 0, 0, 0, 0),
+    ),
+    "played": Menu(
+        kinds={
+            "groove+band": 0.24, "groove": 0.26, "pattern+band": 0.20, "pattern": 0.12, "band": 0.12, "pulseless": 0.06,
+        },
+        meters_played={"4/4": 0.88, "3/4": 0.05, "5/4": 0.04, "7/8": 0.03},
+        meters_made={"4/4": 0.62, "3/4": 0.11, "5/4": 0.06, "6/8": 0.15, "7/8": 0.06},
+        spread_of_bpm=0.30,
+        slow=0.25,
+        pick_ups=0.1,
+        chordal=0.3,
+        styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
+        more_kits=True,
     ),
 }  # fmt: skip
 
@@ -174,13 +189,14 @@ def main() -> None:
     parser.add_argument("material", type=Path)
     parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
-    parser.add_argument("--menu", choices=MENUS, default="usual", help="rare: more of what is seldom and hard.")
+    parser.add_argument("--menu", choices=MENUS, default="usual", help="What is drawn how often.")
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
-    bank = load_sounds(options.sounds, options.sounds / "notes.npz")
+    menu = MENUS[options.menu]
+    bank = load_sounds(options.sounds, options.sounds / "notes.npz", more_kits=menu.more_kits)
     grooves = load_grooves(options.groove)
     for index in range(options.first, options.first + options.clips):
-        clip = make_clip(bank, grooves, np.random.default_rng([2, index]), MENUS[options.menu])
+        clip = make_clip(bank, grooves, np.random.default_rng([2, index]), menu)
         drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
         of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
         np.savez(options.material / f"{index:05d}.npz", drums=drums, band=band, **of_pulse)

@@ -15,7 +15,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from tasks.models.training.backing import make_voice
-from tasks.models.training.kits import RATE_HZ, Kit, load_kits, make_kit, render_midi
+from tasks.models.training.kits import RATE_HZ, Kit, load_kits, load_more_kits, make_kit, render_midi
 from tasks.music.signals import LOG_GAIN, Signal, compute_log_mel
 
 LEAD_IN = 3  # frames before the attack in which a window already hears it
@@ -52,7 +52,7 @@ class SoundBank:
     voices: list[np.ndarray]
 
 
-def load_sounds(sounds: Path, cache: Path) -> SoundBank:
+def load_sounds(sounds: Path, cache: Path, *, more_kits: bool = False) -> SoundBank:
     """Render all sounds; the notes, which take minutes, are kept in `cache` (.npz)."""
     fonts = [next(sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb")]
     if not cache.exists():
@@ -61,6 +61,7 @@ def load_sounds(sounds: Path, cache: Path) -> SoundBank:
         notes = {int(name): file[name] for name in file.files}
     rng = np.random.default_rng(7)
     kits = [*load_kits(sounds, with_development_kits=False), *(make_kit(rng) for _ in range(FORMULA_KITS))]
+    kits += load_more_kits(sounds) if more_kits else []
     voices = [_render_voice(number, np.random.default_rng([8, number])) for number in range(VOICES)]
     return SoundBank([_render_kit(kit) for kit in kits], notes, voices)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.models.training.kits import PIECES
-from tasks.models.training.pulse_parts import STYLES, TICKS, Harmony, draw_form, make_band, make_drums
+from tasks.models.training.pulse_parts import STYLES, TICKS, Harmony, draw_beat, draw_form, make_band, make_drums
 from tasks.music.meter import BEATS_PER_BAR
 
 BARS = 12
@@ -68,3 +68,34 @@ def test_styles_choose_the_drum_patterns():
         events = make_drums(form, np.random.default_rng(seed), four_on_the_floor).events
         kicks = events[np.isin(events[:, 1], [PIECES.index("kick"), PIECES.index("tom_low")]), 0]
         assert len(np.unique(kicks % form.bar_ticks)) >= 4
+
+
+def only(style: str) -> tuple[float, ...]:
+    return tuple(float(name == style) for name in STYLES)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_is_a_bar_of_four_quarters(style, seed):
+    rng = np.random.default_rng(seed)
+    hits = draw_beat(draw_form("4/4", BARS, rng), rng, only(style))
+    assert hits
+    assert all(0 <= tick < 4 * TICKS and piece in PIECES and 0 < velocity < 128 for tick, piece, velocity in hits)
+
+
+def test_triplets_are_played_on_the_thirds_of_the_beat():
+    rng = np.random.default_rng(2)
+    form = draw_form("4/4", BARS, rng)
+    ticks = np.array([tick for _ in range(40) for tick, *_ in draw_beat(form, rng, only("triplets"))])
+    off_beat = ticks[ticks % TICKS > 0]
+    assert np.isin(off_beat % TICKS, (4, 8)).mean() > 0.8
+
+
+def test_off_beat_snares_are_struck_between_the_beats():
+    rng = np.random.default_rng(3)
+    form = draw_form("4/4", BARS, rng)
+    for _ in range(20):
+        hits = draw_beat(form, rng, only("off-beat"))
+        assert any(
+            tick % TICKS and velocity >= 95 for tick, piece, velocity in hits if piece not in ("kick", "hihat_closed")
+        )
