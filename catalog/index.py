@@ -5,8 +5,8 @@ whole) and, from some size on, a FAISS index over its rows that proposes candida
 exactly. Its name is made from what it holds, so that an unchanged lake builds nothing, and anybody can tell whether an
 index still holds what the lake holds.
 
-Two grooves are as similar as the cosine of their vectors where one is shifted by the number of beats at which they are
-most alike: where a bar begins is the least certain thing that is heard.
+Two grooves are as similar as the cosine of their vectors where one is shifted by as many halves of a beat as make them
+most alike: where a bar begins is the least certain thing that is heard, and which of two eighths is the beat the next.
 
 Reference:
     Douze et al., "The Faiss library", arXiv 2401.08281; André, Kermarrec & Le Scouarnec, "Quicker ADC", TPAMI 2019 (the
@@ -42,7 +42,7 @@ from catalog.tables import INDEX_VERSIONS
 
 DIMENSIONS = 96
 INSTRUMENT_ROWS = 3
-SHIFTS = 8  # beats in the two bars of a vector
+SHIFTS = 16  # halves of a beat in the two bars of a vector
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
 PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted
@@ -144,8 +144,8 @@ class GrooveIndex:
         for start in range(0, len(shifted), step):
             some = shifted[start : start + step]
             scores = some[:, 0] @ vectors.T
-            for beats in range(1, SHIFTS):
-                np.maximum(scores, some[:, beats] @ vectors.T, out=scores)
+            for halves in range(1, SHIFTS):
+                np.maximum(scores, some[:, halves] @ vectors.T, out=scores)
             parts.append(_take_best(scores, np.broadcast_to(rows, scores.shape), count))
         scores, found = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(found)
@@ -172,9 +172,9 @@ class GrooveIndex:
 
 
 def shift_beats(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (q, DIMENSIONS) at every beat that their two bars can begin on, (q, SHIFTS, DIMENSIONS)."""
+    """Vectors (q, DIMENSIONS) at every half of a beat that their two bars can begin on, (q, SHIFTS, DIMENSIONS)."""
     grids = vectors.reshape(len(vectors), INSTRUMENT_ROWS, SHIFTS, -1)
-    return np.stack([np.roll(grids, beats, axis=2).reshape(len(vectors), -1) for beats in range(SHIFTS)], axis=1)
+    return np.stack([np.roll(grids, halves, axis=2).reshape(len(vectors), -1) for halves in range(SHIFTS)], axis=1)
 
 
 def _take_best(scores: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from catalog.errors import BadQuery, MissingIndex, UnknownId
 from catalog.filters import Filters
-from catalog.index import DIMENSIONS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
+from catalog.index import DIMENSIONS, SHIFTS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
 from catalog.lake import connect
 
 EXACT_BELOW = 10_000
@@ -36,7 +36,7 @@ class SimilarSection:
 
     Attributes:
         similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
-        shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.
+        shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.5 in halves.
         why: The part of each drum in the score, or of a bass's rhythm and pitch; the parts add up to it.
         preview: The command that lets one hear it.
         copies: Tracks that hold this section too, as copies or excerpts of the same song.
@@ -45,7 +45,7 @@ class SimilarSection:
     song_id: str
     section: str | None
     similarity_score: float
-    shift_beats: int
+    shift_beats: float
     why: dict[str, float]
     pattern_id: str
     track_id: str
@@ -114,7 +114,7 @@ def search_patterns(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     pattern_id: str | None = None,
-    vector: Sequence[float] | None = None,
+    vector: Sequence[float] | np.ndarray | None = None,
     instrument: str = "drums",
     min_similarity: float = 0.7,
     limit: int = 20,
@@ -136,7 +136,8 @@ def search_patterns(
         connection: A lake.
         folder: The lake's folder, where the index lies.
         pattern_id: The pattern; sections of its own song are left out.
-        vector: (DIMENSIONS,), instead of a pattern.
+        vector: (DIMENSIONS,), instead of a pattern; or (n, DIMENSIONS), several ways to count one groove, of which each
+            pattern is compared with the one that it is most like.
         instrument: Whose patterns: drums or bass. That of the pattern, where one is given.
         min_similarity: Least cosine.
         limit: Most sections in the answer.
@@ -155,11 +156,11 @@ def search_patterns(
     own_song = None
     if pattern_id is not None:
         vector, own_song, instrument = _fetch_pattern(connection, pattern_id, user_id)
-    query = _normalise(vector)
+    queries = _normalise(vector)
 
     row = find_index(connection, instrument)
     fresh = row is not None and is_fresh(connection, row)
-    wanted = _Wanted(query, min_similarity, filters, instrument, own_song)
+    wanted = _Wanted(queries, min_similarity, filters, instrument, own_song)
     index = _open_cached(connection, folder, row) if fresh and row["vectors"] >= exact_below else None
     regime, hits, candidates = "exact", None, None
     if index is not None and pattern_id is not None and filters == Filters():
@@ -207,18 +208,22 @@ def find_patterns(lake: str | Path, catalog: str | None = None, **options):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is looked for: a vector of unit length, and what the patterns have to be like."""
+    """What is looked for: vectors of unit length (n, DIMENSIONS), and what the patterns have to be like."""
 
-    query: np.ndarray
+    queries: np.ndarray
     min_similarity: float
     filters: Filters
     instrument: str
     own_song: str | None
 
+    def shifted(self) -> np.ndarray:
+        """Each vector at each shift, (n · SHIFTS, DIMENSIONS)."""
+        return shift_beats(self.queries).reshape(-1, DIMENSIONS)
+
 
 def _check_query(
     pattern_id: str | None,
-    vector: Sequence[float] | None,
+    vector: Sequence[float] | np.ndarray | None,
     instrument: str,
     min_similarity: float,
     limit: int,
@@ -260,14 +265,15 @@ def _fetch_pattern(
     raise UnknownId(f"The lake holds no pattern {pattern_id}.")
 
 
-def _normalise(vector: Sequence[float]) -> np.ndarray:
-    query = np.asarray(vector, np.float64)
-    if query.shape != (DIMENSIONS,):
-        raise BadQuery(f"A rhythm vector has {DIMENSIONS} numbers; this one has the shape {query.shape}.")
-    length = np.linalg.norm(query)
-    if not np.isfinite(length) or length == 0:
+def _normalise(vector: Sequence[float] | np.ndarray) -> np.ndarray:
+    given = np.asarray(vector, np.float64)
+    queries = np.atleast_2d(given)
+    if queries.ndim != 2 or queries.shape[1] != DIMENSIONS or not len(queries):
+        raise BadQuery(f"A rhythm vector has {DIMENSIONS} numbers; this one has the shape {given.shape}.")
+    length = np.linalg.norm(queries, axis=1, keepdims=True)
+    if not np.isfinite(length).all() or not length.all():
         raise BadQuery("The rhythm vector is empty or holds numbers that are not finite.")
-    return (query / length).astype(np.float32)
+    return (queries / length).astype(np.float32)
 
 
 Hits = list[tuple[str, SimilarSection]]  # each with its song
@@ -307,8 +313,8 @@ def _compare_all(connection: duckdb.DuckDBPyConnection, wanted: _Wanted, limit: 
     (candidates,) = connection.execute(
         f"SELECT count(*) FROM searchable_patterns WHERE {conditions}", arguments
     ).fetchone()
-    shifted = shift_beats(wanted.query[None, :])[0]
-    names = [f"shift_{beats}" for beats in range(len(shifted))]
+    shifted = wanted.shifted()
+    names = [f"shift_{number}" for number in range(len(shifted))]
     scores = ", ".join(f"array_cosine_similarity(vector, ${name}::FLOAT[{DIMENSIONS}])" for name in names)
     arguments |= {name: vector.tolist() for name, vector in zip(names, shifted, strict=True)}
     count = limit + SPARE
@@ -337,10 +343,10 @@ def _ask_index(index: GrooveIndex, wanted: _Wanted, limit: int) -> Proposals:
     candidates = len(index) if allowed is None else int(np.count_nonzero(allowed))
     count = limit + SPARE
     while candidates:
-        scores, found = index.find_nearest(wanted.query[None, :], min(count, candidates), allowed)
-        near = found[0][(found[0] >= 0) & (scores[0] >= wanted.min_similarity - ROUNDING)]
-        yield index.rows.take(near), candidates
-        if len(near) < count:
+        scores, found = index.find_nearest(wanted.queries, min(count, candidates), allowed)
+        near = (found >= 0) & (scores >= wanted.min_similarity - ROUNDING)
+        yield index.rows.take(np.unique(found[near])), candidates
+        if (near.sum(axis=1) < count).all():
             return
         count *= 4
     yield index.rows.slice(0, 0), 0
@@ -368,20 +374,20 @@ def _judge(wanted: _Wanted, rows: pa.Table) -> list[tuple[dict, SimilarSection]]
     found = rows.drop_columns(["vector"]).to_pylist()
     vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, DIMENSIONS).astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    shifted = shift_beats(wanted.query[None, :].astype(np.float64))[0]
+    shifted = wanted.shifted().astype(np.float64)
     scores = vectors @ shifted.T
-    beats = scores.argmax(axis=1)
-    products = vectors * shifted[beats]
+    nearest = scores.argmax(axis=1)
+    products = vectors * shifted[nearest]
     parts, hits = PARTS[wanted.instrument], []
     for number, row in enumerate(found):
-        score = round(float(scores[number, beats[number]]), 6)
+        score = round(float(scores[number, nearest[number]]), 6)
         if score < wanted.min_similarity:
             continue
         section = SimilarSection(
             song_id=row["section_id"],
             section=row["section_label"],
             similarity_score=score,
-            shift_beats=int(beats[number]),
+            shift_beats=float(nearest[number] % SHIFTS) / 2,
             why={name: round(float(products[number, part].sum()), 4) for name, part in parts.items()},
             tempo=row["tempo_bpm"],
             key=row["detected_key"],

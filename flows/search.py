@@ -73,7 +73,7 @@ def write_preview(pattern_id: str, output: Path, settings: Settings, user_id: st
 
 
 def _read_vector(query: str, settings: Settings, instrument: str) -> np.ndarray | None:
-    """The vector of a file or of steps; None for what can only be an identifier."""
+    """The vector of steps, or those of a file, (n, DIMENSIONS); None for what can only be an identifier."""
     from tasks.music.basslines import bass_vector, read_bassline
     from tasks.music.midi import MidiError
     from tasks.music.vectors import BadSteps, drum_vector, grid_from_midi, grid_from_steps
@@ -97,6 +97,7 @@ def _read_vector(query: str, settings: Settings, instrument: str) -> np.ndarray 
 
 
 def _fingerprint_file(path: Path, settings: Settings, instrument: str) -> np.ndarray:
+    """The vectors of a file's best pattern, counted in each way that is likely; the likeliest first."""
     from dataclasses import replace
 
     from tasks.track import analyse_file
@@ -109,7 +110,8 @@ def _fingerprint_file(path: Path, settings: Settings, instrument: str) -> np.nda
     pattern = analysis.best_pattern(instrument)
     if pattern is None:
         raise CatalogError(f"No pattern of {instrument} was found in {path}.")
-    return pattern.fingerprint
+    others = [other.fingerprint for other in analysis.count_otherwise(instrument)]
+    return np.array([pattern.fingerprint, *(other for other in others if other.any())])
 
 
 def _fetch_pattern(connection: duckdb.DuckDBPyConnection, pattern_id: str, user_id: str | None, columns: str) -> tuple:

@@ -70,11 +70,11 @@ def fold_sections(
                 drums.bars,
                 drums.steps_per_bar,
                 drums.steps.ravel(),
-                write_steps(drums.steps, drums.steps_per_bar),
+                write_steps(drums.steps, drums.steps_per_bar, rhythm.time_signature),
                 drums.midi_data,
                 round(trust * drums.quality_score, 4),
                 measure_feel(struck_s, *place, rhythm.time_signature),
-                drum_vector(likely.steps, likely.steps_per_bar),
+                drum_vector(likely.steps, likely.steps_per_bar, rhythm.time_signature),
                 midi,
             )
         if line:

@@ -6,7 +6,7 @@ the rows look like is in tasks/rows.py.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -138,8 +138,16 @@ class Analysis:
 
     def best_pattern(self, instrument: str) -> SectionPattern | None:
         """The pattern of an instrument with the highest quality."""
-        found = [pattern for pattern in self.patterns if pattern.instrument_type == instrument]
-        return max(found, key=lambda pattern: pattern.quality_score, default=None)
+        return _best(self.patterns, instrument)
+
+    def count_otherwise(self, instrument: str) -> list[SectionPattern]:
+        """The best pattern of an instrument for each other way to count, the likeliest first: `Rhythm.others`."""
+        watch = StageWatch()
+        found = [
+            _best(fold_sections(self.hits, self.faint_hits, self.bass, rhythm, self.sections, watch), instrument)
+            for rhythm in self.rhythm.others
+        ]
+        return [pattern for pattern in found if pattern]
 
 
 @dataclass(frozen=True)
@@ -260,6 +268,11 @@ def settle_hits(hits: Hits, rhythm: Rhythm, duration_s: float) -> Hits:
     groove = rhythm.groove or rhythm
     is_sure = len(rhythm.time_s) > 0 or (len(groove.time_s) > 0 and groove.tempo_confidence >= SURE_LOOP)
     return hits if is_sure else drop_stray_hits(hits, duration_s)
+
+
+def _best(patterns: Iterable[SectionPattern], instrument: str) -> SectionPattern | None:
+    found = [pattern for pattern in patterns if pattern.instrument_type == instrument]
+    return max(found, key=lambda pattern: pattern.quality_score, default=None)
 
 
 def _path(name: str | None) -> Path | None:

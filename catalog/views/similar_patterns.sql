@@ -4,12 +4,12 @@ WITH query AS (
     SELECT
         instrument_type,
         source_song_id,
-        -- The vector with its two bars begun at each of their eight beats.
+        -- The vector with its two bars begun at each half of their eight beats.
         list_transform(
-            range(8),
-            lambda beats: list_transform(
+            range(16),
+            lambda halves: list_transform(
                 range(96),
-                lambda place: vector[1 + 32 * (place // 32) + (place % 32 + 32 - 4 * beats) % 32]
+                lambda place: vector[1 + 32 * (place // 32) + (place % 32 + 32 - 2 * halves) % 32]
             )::FLOAT[96]
         ) AS shifted
     FROM searchable_patterns
@@ -25,7 +25,15 @@ SELECT
         array_cosine_similarity(query.shifted[5], other.vector),
         array_cosine_similarity(query.shifted[6], other.vector),
         array_cosine_similarity(query.shifted[7], other.vector),
-        array_cosine_similarity(query.shifted[8], other.vector)
+        array_cosine_similarity(query.shifted[8], other.vector),
+        array_cosine_similarity(query.shifted[9], other.vector),
+        array_cosine_similarity(query.shifted[10], other.vector),
+        array_cosine_similarity(query.shifted[11], other.vector),
+        array_cosine_similarity(query.shifted[12], other.vector),
+        array_cosine_similarity(query.shifted[13], other.vector),
+        array_cosine_similarity(query.shifted[14], other.vector),
+        array_cosine_similarity(query.shifted[15], other.vector),
+        array_cosine_similarity(query.shifted[16], other.vector)
     ) AS similarity_score,
     other.source_song_id,
     other.section_id AS song_id,

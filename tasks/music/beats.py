@@ -14,7 +14,7 @@ from tasks.music.harmony import VERSION as HARMONY_VERSION
 from tasks.music.harmony import measure_harmonic_change
 from tasks.music.key import Chroma
 from tasks.music.loops import TIME_SIGNATURE as LOOP_METER
-from tasks.music.loops import LoopParams, find_loop
+from tasks.music.loops import Loop, LoopParams, find_loop
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.signals import HOP_S
@@ -90,6 +90,8 @@ class BeatParams:
             logarithm of how much rarer each is beside 4/4 where a drum kit plays (6, 1, 4 and 1 to 88 are assumed) than
             among the clips that the weights come from.
         groove_alignment_weight: What counts for a reading beside that, for these bars: `accents.measure_alignment`.
+        min_other: Less probability of another way to count is not worth mentioning.
+        most_others: So many of them are mentioned.
         min_beats: Fewer are no rhythm.
         min_pulse: Less probability of a pulse is none; below a half, since real music is heard less surely than the
             material of the network.
@@ -134,6 +136,8 @@ class BeatParams:
     harmony_weight: float = 1.0
     groove_meter_weights: tuple[float, float, float, float] = (-1.65, -3.23, -1.86, -2.69)
     groove_alignment_weight: float = 2.0
+    min_other: float = 0.05
+    most_others: int = 2
     min_beats: int = 4
     min_pulse: float = 0.3
     min_loop: float = 0.1
@@ -180,6 +184,8 @@ class Rhythm:
             sounds between the beats, and in 6/8.
         groove: The rhythm in whose bars patterns are folded where drums play: in 4/4 unless another meter is beyond
             doubt. None where it is this one.
+        others: Other ways to count where drums play, the likeliest first: at another tempo or in another meter. Who
+            looks for the same groove elsewhere may find it counted so.
     """
 
     time_s: np.ndarray
@@ -192,6 +198,7 @@ class Rhythm:
     time_signature_confidence: float = 0.0
     swing_ratio: float | None = None
     groove: "Rhythm | None" = None
+    others: "tuple[Rhythm, ...]" = ()
 
 
 def no_pulse() -> Rhythm:
@@ -219,7 +226,7 @@ def track_beats(
         The rhythm; that of `no_pulse` where there is none.
     """
     readings = propose_readings(pulse, flux, params)
-    rhythm, of_groove = no_pulse(), no_pulse()
+    rhythm, of_groove, others = no_pulse(), no_pulse(), ()
     if readings:
         features = np.array([reading.features for reading in readings])
         scores = features @ params.reading_weights
@@ -227,12 +234,18 @@ def track_beats(
         explained = [measure_alignment(onsets, reading.time_s, reading.bars.time_signature) for reading in readings]
         of_meter = features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
         for_groove = scores + of_meter + params.groove_alignment_weight * np.array(explained)
-        if len(rhythm.time_s) and for_groove.argmax() != scores.argmax():
-            of_groove = _choose(pulse, readings, for_groove, flux, chroma, params)
+        if len(rhythm.time_s):
+            others = _count_otherwise(pulse, readings, for_groove, flux, chroma, params)
+            if for_groove.argmax() != scores.argmax():
+                of_groove = _choose(pulse, readings, for_groove, flux, chroma, params)
     loop = find_loop(onsets, len(flux) * HOP_S, params.loop)
     if loop.certainty >= params.min_loop:
-        of_groove = Rhythm(loop.time_s, loop.beat_in_bar, loop.tempo_bpm, loop.certainty, time_signature=LOOP_METER)
-    return replace(rhythm, groove=of_groove) if len(of_groove.time_s) else rhythm
+        of_groove, *others = (_rhythm_of_loop(each) for each in (loop, *loop.others))
+    return replace(rhythm, groove=of_groove if len(of_groove.time_s) else None, others=tuple(others))
+
+
+def _rhythm_of_loop(loop: Loop) -> Rhythm:
+    return Rhythm(loop.time_s, loop.beat_in_bar, loop.tempo_bpm, loop.certainty, time_signature=LOOP_METER)
 
 
 def _choose(
@@ -268,6 +281,35 @@ def _choose(
         time_signature_confidence=certainty * of_meter,
         swing_ratio=_swing_of(reading, flux),
     )
+
+
+def _count_otherwise(
+    pulse: Pulse,
+    readings: list[Reading],
+    scores: np.ndarray,
+    flux: np.ndarray,
+    chroma: Chroma | None,
+    params: BeatParams,
+) -> tuple[Rhythm, ...]:
+    """`Rhythm.others`: the next likely readings whose bars hold other hits than those of the readings before."""
+    probability = np.exp(scores - scores.max())
+    probability /= probability.sum()
+    different: list[int] = []
+    for index in np.argsort(-probability, kind="stable"):
+        if probability[index] < params.min_other or len(different) > params.most_others:
+            break
+        if not any(_same_bars(readings[index], readings[other]) for other in different):
+            different.append(index)
+    alone = np.where(np.eye(len(readings), dtype=bool), 0.0, -np.inf)
+    rhythms = (_choose(pulse, readings, alone[index], flux, chroma, params) for index in different[1:])
+    return tuple(rhythm for rhythm in rhythms if len(rhythm.time_s))
+
+
+def _same_bars(first: Reading, second: Reading) -> bool:
+    """Whether two readings have the same beats and, but for how many bars of 6/8 are one of 4/4, the same bars."""
+    meters = {first.bars.time_signature, second.bars.time_signature}
+    same_tempo = abs(np.log(first.tempo_bpm / second.tempo_bpm)) < np.log(1.04)
+    return same_tempo and (len(meters) == 1 or meters == {"4/4", "6/8"})
 
 
 def propose_readings(pulse: Pulse, flux: np.ndarray, params: BeatParams = BeatParams()) -> list[Reading]:

@@ -5,7 +5,7 @@ a bar begins, keeps its tempo and is mostly cut to whole bars: tempo and start t
 trying them all. What onsets say of the beats of longer music is in accents.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class LoopParams:
         length_spread: Standard deviation of the length of loops, as a share.
         least_bars: Files are no shorter than this.
         part_of_bar: A last bar that less than this is played of does not count.
+        min_other: Less probability of another tempo is not worth mentioning.
+        most_others: So many of them are mentioned.
         sureness: Power of the scores that makes them probabilities: so that as many tempi are right as are said to be.
     """
 
@@ -54,6 +56,8 @@ class LoopParams:
     length_spread: float = 0.01
     least_bars: float = 0.95
     part_of_bar: float = 0.15
+    min_other: float = 0.05
+    most_others: int = 2
     sureness: float = 2.0
 
 
@@ -66,12 +70,14 @@ class Loop:
         beat_in_bar: int64 (n,), 1 = downbeat.
         tempo_bpm: Beats a minute; None without beats.
         certainty: Probability of this tempo among all that are tried, in [0, 1].
+        others: At other tempi, the likeliest first.
     """
 
     time_s: np.ndarray
     beat_in_bar: np.ndarray
     tempo_bpm: float | None
     certainty: float
+    others: "tuple[Loop, ...]" = ()
 
 
 def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams()) -> Loop:
@@ -107,14 +113,25 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     heard = evidence - unusual[:, None]
     scores = heard + params.whole_bars_gain * np.exp(-0.5 * off**2)[:, None]
 
-    tempo, start = np.unravel_index(scores.argmax(), scores.shape)
     of_tempo = np.exp(params.sureness * (heard.max(axis=1) - heard.max()))
-    near = np.abs(np.log(tempo_bpm / tempo_bpm[tempo])) < np.log(1 + SAME_TEMPO)
-    played = (onsets.time_s[-1] - start_s[start]) / (BEATS * beat_s[tempo])
-    beat = np.arange(BEATS * max(1, int(np.ceil(played - params.part_of_bar))))
-    return Loop(
-        time_s=start_s[start] + beat * beat_s[tempo],
-        beat_in_bar=beat % BEATS + 1,
-        tempo_bpm=float(tempo_bpm[tempo]),
-        certainty=float(of_tempo[near].sum() / of_tempo.sum()),
-    )
+    of_tempo /= of_tempo.sum()
+    found: list[Loop] = []
+    for tempo in np.argsort(-scores.max(axis=1), kind="stable"):
+        if len(found) > params.most_others:
+            break
+        if any(abs(np.log(tempo_bpm[tempo] / other.tempo_bpm)) < np.log(1 + SAME_TEMPO) for other in found):
+            continue
+        near = np.abs(np.log(tempo_bpm / tempo_bpm[tempo])) < np.log(1 + SAME_TEMPO)
+        first_s = start_s[scores[tempo].argmax()]
+        played = (onsets.time_s[-1] - first_s) / (BEATS * beat_s[tempo])
+        beat = np.arange(BEATS * max(1, int(np.ceil(played - params.part_of_bar))))
+        found.append(
+            Loop(
+                time_s=first_s + beat * beat_s[tempo],
+                beat_in_bar=beat % BEATS + 1,
+                tempo_bpm=float(tempo_bpm[tempo]),
+                certainty=float(of_tempo[near].sum()),
+            )
+        )
+    likely = tuple(other for other in found[1:] if other.certainty >= params.min_other)
+    return replace(found[0], others=likely)

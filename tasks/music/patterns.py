@@ -25,6 +25,7 @@ class Pattern:
     Attributes:
         bars: 2, or 1 where the section has a single bar.
         steps_per_bar: 16 in 4/4.
+        time_signature: As it was given.
         steps: float32 (3, bars · steps_per_bar), rows kick, snare, hihat: mean velocity / 127 of the hit on each step,
             0 without one; a hit that comes every second time has half its velocity.
         midi_data: Times of the played hits of the section for each instrument, seconds from the section's start.
@@ -35,6 +36,7 @@ class Pattern:
 
     bars: int
     steps_per_bar: int
+    time_signature: str | None
     steps: np.ndarray
     midi_data: dict[str, list[float]]
     start_s: float
@@ -118,6 +120,7 @@ def fold_pattern(
     return Pattern(
         bars=bars_each,
         steps_per_bar=bars.steps_per_bar,
+        time_signature=time_signature,
         steps=steps.astype(np.float32),
         midi_data=list_hit_times(hits, start_s, end_s),
         start_s=float(bars.beat_time_s[firsts[nearest], 0]),

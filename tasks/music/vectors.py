@@ -13,7 +13,10 @@ Each number is a power of the velocity, blurred a little over the neighbouring s
 the same length and the hihat to less, minus what the average groove has on that part of a beat. Subtracting the average
 is what parts different grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for
 that alone. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same
-numbers, moved by four places for each beat: comparisons try all eight (catalog/index.py).
+numbers, moved by four places for each beat. Comparisons try all sixteen halves of a beat (catalog/index.py): a groove
+whose off-beats were taken for its beats is not quite the same, but nearer than others.
+
+Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
 
 import numpy as np
@@ -22,10 +25,13 @@ from tasks.music.drums import INSTRUMENTS
 from tasks.music.midi import read_drum_ticks
 from tasks.music.patterns import PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-3"
+VERSION = "centred-grid-4"
 BAR_STEPS = 16
 BEAT_STEPS = 4
-OTHER_BARS = (12, 14, 20)  # steps in 3/4 or 6/8, 7/8 and 5/4
+OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
+BAR_OF_SIX_EIGHT = 12
+IN_THREE = ("6/8", "12/8")  # meters whose beats have three parts
+STEPS_OF_THIRDS = (0, 1, 1, 2, 3, 3)  # of four in such a beat: where its sixteenths lie, by patterns.place_hits
 BARS = 2
 DIMENSIONS = len(INSTRUMENTS) * BARS * BAR_STEPS
 VELOCITY_POWER = 0.4
@@ -47,7 +53,7 @@ class BadSteps(ValueError):
     """A step string that cannot be read."""
 
 
-def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> np.ndarray:
+def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signature: str | None = None) -> np.ndarray:
     """Turn a pattern's grid into its vector.
 
     The same grid gives the same vector to the last bit. Its cosine with the vector of the same groove at another tempo,
@@ -57,6 +63,7 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> np.ndarray
     Args:
         steps: float (3, bars · steps_per_bar), rows kick, snare, hihat, velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
+        time_signature: Tells a bar of 6/8 from one of 3/4.
 
     Returns:
         float32 (96,) of length 1; zeros for a grid without hits, which is like nothing.
@@ -73,7 +80,7 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> np.ndarray
         raise ValueError("A drum grid holds finite velocities only.")
     if steps.max() <= 0:
         return np.zeros(DIMENSIONS, np.float32)
-    return centre_grids(fit_two_bars(steps, steps_per_bar)[None])[0]
+    return centre_grids(fit_two_bars(steps, steps_per_bar, time_signature)[None])[0]
 
 
 def centre_grids(grids: np.ndarray) -> np.ndarray:
@@ -83,12 +90,19 @@ def centre_grids(grids: np.ndarray) -> np.ndarray:
     return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
 
 
-def fit_two_bars(steps: np.ndarray, steps_per_bar: int) -> np.ndarray:
+def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | None = None) -> np.ndarray:
     """Bring a grid of one or two bars of any meter to two bars of 16 steps, float32 (3, 32).
 
-    A single bar is repeated. The steps of another meter are spread over the 16 by their place in the bar, those between
-    two steps shared by both: rhythms of one meter stay comparable with each other.
+    A single bar is repeated. Beats in three parts become beats of four steps, which they are as long as. The steps of
+    other meters are spread over the 16 by their place in the bar, those between two steps shared by both: rhythms of
+    one meter stay comparable with each other.
     """
+    if time_signature in IN_THREE:
+        thirds = steps.reshape(len(INSTRUMENTS), -1, len(STEPS_OF_THIRDS))
+        beats = np.zeros((*thirds.shape[:2], BEAT_STEPS), np.float32)
+        for part, step in enumerate(STEPS_OF_THIRDS):
+            beats[:, :, step] = np.maximum(beats[:, :, step], thirds[:, :, part])
+        return np.stack([np.resize(row, BARS * BAR_STEPS) for row in beats])
     bars = steps.reshape(len(INSTRUMENTS), -1, steps_per_bar)
     if bars.shape[1] == 1:
         bars = np.repeat(bars, BARS, axis=1)
@@ -119,7 +133,8 @@ def grid_from_steps(text: str) -> np.ndarray:
     """Read a step string such as "kick=x...x... snare=....x..." as a grid.
 
     One character is a sixteenth: X loud, x normal, o soft, g a ghost note, and . - _ a rest. A row of 1, 2, 4, 8 or 16
-    steps is repeated to fill two bars; one of 12, 14 or 20 is a bar of 3/4 or 6/8, 7/8, or 5/4, twice as many are two.
+    steps is repeated to fill two bars; one of 12, 14 or 20 is a bar of 3/4, 7/8, or 5/4, twice as many are two. With
+    "6/8" as its first word, a row of 12 is a bar of 6/8.
 
     Returns:
         Velocities, float32 (3, 32), rows kick, snare, hihat; a row that is not given is empty.
@@ -129,6 +144,7 @@ def grid_from_steps(text: str) -> np.ndarray:
     """
     grid = np.zeros((len(INSTRUMENTS), BARS * BAR_STEPS), np.float32)
     parts = text.replace(",", " ").replace(";", " ").split()
+    time_signature = parts.pop(0) if parts[:1] == ["6/8"] else None
     if not parts:
         raise BadSteps('No steps were given. Write them like "kick=x...x... snare=....x...".')
     for part in parts:
@@ -139,12 +155,12 @@ def grid_from_steps(text: str) -> np.ndarray:
         if unknown:
             raise BadSteps(f'"{sorted(unknown)[0]}" in {part} is no step. Use x X o g for hits and . - _ for rests.')
         row = np.array([STEP_VELOCITY[character] for character in characters], np.float32)
-        grid[INSTRUMENTS.index(instrument)] = _fill_row(row, part)
+        grid[INSTRUMENTS.index(instrument)] = _fill_row(row, part, time_signature)
     return grid
 
 
-def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> str:
-    """Write a pattern's grid as a step string: x for a hit, . for none.
+def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signature: str | None = None) -> str:
+    """Write a pattern's grid as a step string: x for a hit, . for none; after "6/8" where that is the meter.
 
     Hits under GHOST_LEVEL of their instrument's loudest are left out, and two equal bars are written once: the same
     groove has the same string at any loudness, and with or without ghost notes.
@@ -152,6 +168,7 @@ def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> str:
     Args:
         steps: float (3, bars · steps_per_bar), rows kick, snare, hihat.
         steps_per_bar: 16 in 4/4.
+        time_signature: Tells a bar of 6/8 from one of 3/4.
 
     Returns:
         Such as "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."; empty for a grid without hits.
@@ -161,18 +178,20 @@ def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS) -> str:
     if (bars == bars[:, :1]).all():
         bars = bars[:, :1]
     rows = bars.reshape(len(INSTRUMENTS), -1)
-    return " ".join(
+    words = [
         f"{instrument}={''.join('x' if hit else '.' for hit in row)}"
         for instrument, row in zip(INSTRUMENTS, rows, strict=True)
         if row.any()
-    )
+    ]
+    return " ".join(["6/8", *words] if words and time_signature == "6/8" else words)
 
 
-def grid_from_midi(data: bytes) -> tuple[np.ndarray, int] | None:
+def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
     """Read the drum pattern of a MIDI file by its written positions.
 
     Returns:
-        The grid (3, 1 or 2 bars) and its steps in a bar, as `drum_vector` takes them; None without drums on channel 10.
+        The grid (3, 1 or 2 bars), its steps in a bar and its time signature, as `drum_vector` takes them; None without
+        drums on channel 10.
 
     Raises:
         MidiError: The bytes are no MIDI file.
@@ -191,17 +210,19 @@ def grid_from_midi(data: bytes) -> tuple[np.ndarray, int] | None:
         time_signature=time_signature,
         params=PatternParams(min_hits=1),
     )
-    return None if pattern is None else (pattern.steps, pattern.steps_per_bar)
+    return None if pattern is None else (pattern.steps, pattern.steps_per_bar, time_signature)
 
 
-def _fill_row(row: np.ndarray, part: str) -> np.ndarray:
+def _fill_row(row: np.ndarray, part: str, time_signature: str | None) -> np.ndarray:
     """One row of 32 steps from a shorter one."""
     length = BARS * BAR_STEPS
-    if len(row) and length % len(row) == 0:
+    if time_signature is None and len(row) and length % len(row) == 0:
         return np.tile(row, length // len(row))
-    for steps_per_bar in OTHER_BARS:
+    for steps_per_bar in OTHER_BARS if time_signature is None else (BAR_OF_SIX_EIGHT,):
         if len(row) in (steps_per_bar, BARS * steps_per_bar):
             rows = np.zeros((len(INSTRUMENTS), len(row)), np.float32)
             rows[0] = row
-            return fit_two_bars(rows, steps_per_bar)[0]
+            return fit_two_bars(rows, steps_per_bar, time_signature)[0]
+    if time_signature:
+        raise BadSteps(f"{part} has {len(row)} steps; a bar of 6/8 has 12, and two have 24.")
     raise BadSteps(f"{part} has {len(row)} steps; 1, 2, 4, 8, 16, 32, or one or two bars of 12, 14 or 20 make bars.")

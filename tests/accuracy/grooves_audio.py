@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from catalog.index import shift_beats
-from tasks.fold import fold_sections
+from tasks.fold import SectionPattern, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits
 from tasks.music.notes import NO_NOTES
@@ -65,20 +65,33 @@ class Heard:
     played: Hits
     played_beats: tuple[np.ndarray, np.ndarray, str]
 
-    def fold(self, truth: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (n, 96) of the sections and their qualities (n,), with the truth in place of these stations."""
+    def fold(self, truth: frozenset[str]) -> np.ndarray:
+        """Vectors (n, 96) of the sections, with the truth in place of these stations."""
+        return np.array([pattern.fingerprint for pattern in self._fold(truth, self._rhythm(truth))]).reshape(
+            -1, DIMENSIONS
+        )
+
+    def ask(self, truth: frozenset[str]) -> np.ndarray:
+        """Vectors (n, 96) of the best section, as it is counted and as it could be."""
+        rhythm = self._rhythm(truth)
+        folded = [self._fold(truth, way) for way in (rhythm, *rhythm.others)]
+        best = [max(patterns, key=lambda pattern: pattern.quality_score) for patterns in folded if patterns]
+        return np.array([pattern.fingerprint for pattern in best if folded[0]]).reshape(-1, DIMENSIONS)
+
+    def _rhythm(self, truth: frozenset[str]) -> Rhythm:
+        if "beats" not in truth:
+            return self.analysis.rhythm
+        times, places, meter = self.played_beats
+        return Rhythm(times, places, time_signature=meter)
+
+    def _fold(self, truth: frozenset[str], rhythm: Rhythm) -> list[SectionPattern]:
         heard = self.analysis
         hits, faint_hits = (self.played, self.played) if "hits" in truth else (heard.hits, heard.faint_hits)
-        rhythm, parts = heard.rhythm, heard.sections
-        if "beats" in truth:
-            times, places, meter = self.played_beats
-            rhythm = Rhythm(times, places, time_signature=meter)
+        parts = heard.sections
         if "sections" in truth:
             parts = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
-        folded = list(fold_sections(hits, faint_hits, NO_NOTES, rhythm, parts, StageWatch(LIMIT_S)))
-        vectors = [pattern.fingerprint for pattern in folded if pattern.fingerprint.any()]
-        qualities = [pattern.quality_score for pattern in folded if pattern.fingerprint.any()]
-        return np.array(vectors).reshape(-1, DIMENSIONS), np.array(qualities)
+        folded = fold_sections(hits, faint_hits, NO_NOTES, rhythm, parts, StageWatch(LIMIT_S))
+        return [pattern for pattern in folded if pattern.fingerprint.any()]
 
 
 STATIONS = {
@@ -216,7 +229,7 @@ def compare(corpus: list[Heard], queries: list[Heard], takes: list[Take], tempi_
     kits = np.array([take.kit for take in takes])
     figures = {"performances": len(corpus)}
     for station, truth in STATIONS.items():
-        ranks, cosines = rank([h.fold(frozenset(truth)) for h in corpus], [h.fold(frozenset(truth)) for h in queries])
+        ranks, cosines = rank([h.fold(frozenset(truth)) for h in corpus], [h.ask(frozenset(truth)) for h in queries])
         figures[station] = {
             "share_at_rank_1": round(float(np.mean(ranks == 1)), 4),
             "share_to_rank_5": round(float(np.mean(ranks <= 5)), 4),
@@ -234,16 +247,17 @@ def compare(corpus: list[Heard], queries: list[Heard], takes: list[Take], tempi_
     return figures
 
 
-def rank(corpus: list[tuple], queries: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of the same performance, by the best pattern of each query, and its cosines, at the best shift."""
+def rank(corpus: list[np.ndarray], queries: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the same performance, by the vectors (n, 96) of each query and of each track of the corpus, and its
+    cosines, at the best shift."""
     ranks, cosines = [], []
-    for number, (vectors, quality) in enumerate(queries):
-        if not len(vectors) or not len(corpus[number][0]):
+    for number, asked in enumerate(queries):
+        if not len(asked) or not len(corpus[number]):
             ranks.append(np.inf)
             cosines.append(-1.0)
             continue
-        shifted = shift_beats(vectors[[quality.argmax()]])[0]
-        best = np.array([(each @ shifted.T).max() if len(each) else -1.0 for each, _ in corpus])
+        shifted = shift_beats(asked).reshape(-1, DIMENSIONS)
+        best = np.array([(vectors @ shifted.T).max() if len(vectors) else -1.0 for vectors in corpus])
         ranks.append(float((best >= best[number]).sum()))
         cosines.append(best[number])
     return np.array(ranks), np.array(cosines)

@@ -69,12 +69,14 @@ def run(train_path: Path, figure_path: Path | None = None) -> dict:
     performances = [p for p in load_performances(train_path) if p.quarter_hits.time_s.size]
     patterns = [fold(performance) for performance in performances]
     performances = [p for p, pattern in zip(performances, patterns, strict=True) if pattern]
-    vectors = np.array([drum_vector(p.steps, p.steps_per_bar) for p in patterns if p])
+    vectors = np.array([drum_vector(p.steps, p.steps_per_bar, p.time_signature) for p in patterns if p])
 
     same, figures = {}, {}
     for name, replay in REPLAYS.items():
         replayed = [fold(play_again(p, replay, seed)) for seed, p in enumerate(performances)]
-        again = np.array([drum_vector(p.steps, p.steps_per_bar) if p else np.zeros(96) for p in replayed])
+        again = np.array(
+            [drum_vector(p.steps, p.steps_per_bar, p.time_signature) if p else np.zeros(96) for p in replayed]
+        )
         scores = compare(again, vectors)
         same[name] = scores.diagonal()
         rank = (scores >= same[name][:, None] - 1e-6).sum(axis=1)
@@ -103,7 +105,7 @@ def run(train_path: Path, figure_path: Path | None = None) -> dict:
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosines of all pairs at the best shift by a beat, as a search has them, (n, m)."""
+    """Cosines of all pairs at the best shift by halves of a beat, as a search has them, (n, m)."""
     scores = [shifted @ second.T for shifted in shift_beats(first).transpose(1, 0, 2)]
     return np.max(scores, axis=0)
 
@@ -119,7 +121,7 @@ def compare_measures(performances: list[Performance], patterns: list) -> dict:
     """
     from scipy.stats import spearmanr
 
-    grids = np.array([fit_two_bars(p.steps, p.steps_per_bar) for p in patterns])
+    grids = np.array([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in patterns])
     measures = measure_likeness(patterns)
     features = describe_structure(grids)
     features = (features - features.mean(axis=0)) / features.std(axis=0)
@@ -148,10 +150,12 @@ def compare_measures(performances: list[Performance], patterns: list) -> dict:
 
 def measure_likeness(patterns: list) -> dict[str, np.ndarray]:
     """How alike all pairs of patterns are by the vector and by two plain measures on the same grids, each (n, n)."""
-    flat = np.array([fit_two_bars(p.steps, p.steps_per_bar) for p in patterns]).reshape(len(patterns), -1)
+    flat = np.array([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in patterns]).reshape(
+        len(patterns), -1
+    )
     played = (flat > 0.1).astype(np.float32)
     unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    vectors = np.array([drum_vector(p.steps, p.steps_per_bar) for p in patterns])
+    vectors = np.array([drum_vector(p.steps, p.steps_per_bar, p.time_signature) for p in patterns])
     return {
         "vector": compare(vectors, vectors),
         "plain cosine": unit @ unit.T,
@@ -289,7 +293,7 @@ def draw(same: np.ndarray, other: np.ndarray, path: Path) -> None:
 def make_average(train_path: Path) -> np.ndarray:
     """The average groove of the data set, as it stands in tasks/music/vectors.py."""
     patterns = [fold(p) for p in load_performances(train_path) if len(p.quarter_hits)]
-    return average_grooves([fit_two_bars(p.steps, p.steps_per_bar) for p in patterns if p])
+    return average_grooves([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in patterns if p])
 
 
 if __name__ == "__main__":

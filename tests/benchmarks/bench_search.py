@@ -64,7 +64,7 @@ def run(train_path: Path = TRAIN, sizes: tuple[int, ...] = SIZES) -> dict:
 def load_grids(train_path: Path) -> np.ndarray:
     """The grooves of the data set, float32 (n, 3, 32)."""
     folded = [fold(performance) for performance in load_performances(train_path) if len(performance.quarter_hits)]
-    return np.array([fit_two_bars(pattern.steps, pattern.steps_per_bar) for pattern in folded if pattern])
+    return np.array([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in folded if p])
 
 
 def draw(grids: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -104,7 +104,7 @@ def expect(number=0, min_similarity=0.7, limit=20, keep=lambda other: True, own=
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     grids = vectors.reshape(COUNT, 3, 32)
     scores = np.max(
-        [np.roll(grids, 4 * beats, axis=2).reshape(COUNT, -1) @ vectors[number] for beats in range(8)], axis=0
+        [np.roll(grids, 2 * halves, axis=2).reshape(COUNT, -1) @ vectors[number] for halves in range(16)], axis=0
     )
     chosen = [
         other
@@ -144,6 +144,22 @@ def test_what_nightly_did_not_compute_is_asked_of_the_index(reader, lake, option
     assert answer.query_info["regime"] == "index"
 
 
+@pytest.mark.parametrize("exact_below", [10, 10_000])
+def test_a_groove_that_is_counted_in_two_ways_is_found_by_either(reader, lake, exact_below):
+    vectors = draw_vectors(COUNT)
+    alone = [
+        search_frame(reader, lake.folder, vector=vectors[number], exact_below=exact_below, limit=COUNT)
+        for number in (3, 8)
+    ]
+    both = search_frame(reader, lake.folder, vector=vectors[[3, 8]], exact_below=exact_below, limit=COUNT)
+    best = {}
+    for frame in alone:
+        for pattern, score in zip(frame.pattern_id, frame.similarity_score, strict=True):
+            best[pattern] = max(score, best.get(pattern, -1.0))
+    assert dict(zip(both.pattern_id, both.similarity_score, strict=True)) == pytest.approx(best, abs=1e-6)
+    assert both.shift_beats.between(0, 7.5).all()
+
+
 def test_basses_are_searched_apart_from_drums(_empty_lake, tmp_path):
     with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as opened:
         vectors = draw_vectors(4)
@@ -167,12 +183,13 @@ def test_the_parts_of_the_instruments_add_up_to_the_score(reader, lake):
         assert sum(why.values()) == pytest.approx(score, abs=1e-3)
 
 
-def test_a_groove_is_found_from_another_beat(reader, lake):
-    late = np.roll(draw_vectors(COUNT)[7].reshape(3, 32), 12, axis=1).ravel()
+@pytest.mark.parametrize("beats", [3, 4.5])
+def test_a_groove_is_found_from_another_beat(reader, lake, beats):
+    late = np.roll(draw_vectors(COUNT)[7].reshape(3, 32), int(4 * beats), axis=1).ravel()
     frame = search_frame(reader, lake.folder, vector=late, limit=1)
     assert frame.pattern_id.tolist() == [name_pattern(7)]
     assert frame.similarity_score[0] == pytest.approx(1, abs=1e-6)
-    assert (3 + frame.shift_beats[0]) % 8 == 0
+    assert (beats + frame.shift_beats[0]) % 8 == 0
 
 
 def test_the_macro_gives_the_same_answer_in_sql(reader, lake):

@@ -54,6 +54,14 @@ def test_the_pattern_has_a_vector_of_unit_length(mixed):
     assert folded.midi.startswith(b"MThd")
 
 
+def test_a_pattern_is_folded_in_every_way_that_it_can_be_counted(mixed):
+    rhythm = mixed.rhythm
+    twice = replace(rhythm, time_s=rhythm.time_s[::2], beat_in_bar=np.arange(len(rhythm.time_s[::2])) % 4 + 1)
+    (other,) = replace(mixed, rhythm=replace(rhythm, others=(twice,))).count_otherwise("drums")
+    assert other.instrument_type == "drums"
+    assert other.fingerprint @ mixed.best_pattern("drums").fingerprint < 0.95
+
+
 def test_every_table_of_a_track_has_rows_of_its_schema(mixed, backbeat):
     (job,) = make_plan([backbeat], "c", None, {}).jobs
     made = make_rows(mixed, job, make_id("run", 1), NOW, None, "public")

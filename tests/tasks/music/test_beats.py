@@ -184,3 +184,32 @@ def test_onsets_between_the_beats_of_a_reading_speak_for_another_groove():
     rhythm = track_beats(both, np.zeros(3_000, np.float32), params=weighed, onsets=onsets)
     assert rhythm.tempo_bpm == pytest.approx(120, rel=0.01)
     assert rhythm.groove.tempo_bpm == pytest.approx(80, rel=0.01)
+
+
+def test_other_likely_ways_to_count_are_mentioned():
+    beat_s = np.arange(0.5, 29, 0.5)
+    both = hear_bars(beat_s, beat_s[::4])
+    both = replace(both, beat=np.maximum(0.6 * both.beat, beat_curve(beat_s[::2], 30)))
+    rhythm = track_beats(both, np.zeros(3_000, np.float32), params=BeatParams(min_other=0.001))
+    tempi_bpm = [rhythm.tempo_bpm, *(other.tempo_bpm for other in rhythm.others)]
+    assert any(
+        tempi_bpm[0] / tempo == pytest.approx(factor, rel=0.02) for tempo in tempi_bpm[1:] for factor in (0.5, 2)
+    )
+    assert len(rhythm.others) <= BeatParams().most_others
+    assert all(len(other.time_s) and not other.others for other in rhythm.others)
+
+
+def test_what_is_beyond_doubt_is_counted_in_one_way():
+    beat_s = np.arange(0.5, 29, 0.5)
+    rhythm = track_beats(hear_bars(beat_s, beat_s[::4]), np.zeros(3_000, np.float32))
+    assert rhythm.others == ()
+
+
+def test_six_eight_is_no_other_way_to_count_triplets():
+    beat_s = np.arange(0.5, 29, 60 / 76)
+    parts_s = np.concatenate([beat_s + part * 20 / 76 for part in (1, 2)])
+    pulse = hear_bars(beat_s, beat_s[::2], parts_s)
+    rhythm = track_beats(pulse, np.zeros(3_000, np.float32), params=BeatParams(min_other=0.0, most_others=40))
+    counted = [(round(other.tempo_bpm), other.time_signature) for other in (rhythm, *rhythm.others)]
+    assert counted[0] == (76, "6/8")
+    assert (76, "4/4") not in counted

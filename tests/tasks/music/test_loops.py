@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.music.loops import find_loop
+from tasks.music.loops import LoopParams, find_loop
 from tasks.music.onsets import NO_ONSETS, Onsets
 
 ROCK = (0, 0.5, 1, 1.5, 2, 2.5, 2.75, 3, 3.5)  # beats of a bar
@@ -49,3 +49,15 @@ def test_onsets_at_any_times_are_hardly_certain():
         times = np.sort(rng.uniform(0, 5, 20))
         certainty.append(find_loop(Onsets(times, np.full(20, 0.3, np.float32)), duration_s=5.2).certainty)
     assert np.median(certainty) < 0.4 < find_loop(play_bars(120, 2), duration_s=4.0).certainty
+
+
+def test_a_loop_of_plain_eighths_could_be_counted_twice_as_fast():
+    loop = find_loop(play_bars(120, 2, places=np.arange(8) / 2), duration_s=4.0)
+    tempi_bpm = [loop.tempo_bpm, *(other.tempo_bpm for other in loop.others)]
+    assert sorted(round(tempo / 60) for tempo in tempi_bpm)[:2] == [1, 2]
+    assert loop.certainty >= max(other.certainty for other in loop.others)
+    assert loop.certainty + sum(other.certainty for other in loop.others) <= 1.0
+
+
+def test_hardly_likely_ways_to_count_a_loop_are_not_mentioned():
+    assert find_loop(play_bars(120, 2), duration_s=4.0, params=LoopParams(min_other=0.2)).others == ()

@@ -119,8 +119,7 @@ def test_a_midi_file_of_a_groove_gives_its_vector(bars, tempo_bpm):
     )
     beats = np.arange(bars * 4)
     data = write_drum_midi(hits, beats * beat_s, beats % 4 + 1, 0.0, bars * 4 * beat_s, tempo_bpm, "4/4")
-    steps, steps_per_bar = grid_from_midi(data)
-    assert drum_vector(steps, steps_per_bar) @ drum_vector(grid_from_steps(ROCK)) > 0.99
+    assert drum_vector(*grid_from_midi(data)) @ drum_vector(grid_from_steps(ROCK)) > 0.99
 
 
 def test_a_midi_file_without_drums_has_no_grid():
@@ -153,6 +152,40 @@ def test_steps_of_other_meters_can_be_searched(steps_per_bar):
     grid[0, [0, steps_per_bar + 2]] = 0.8
     vector = drum_vector(grid_from_steps(write_steps(grid, steps_per_bar)))
     assert vector @ drum_vector(grid, steps_per_bar) > 0.95
+
+
+SHUFFLE = "6/8 kick=x........... snare=......x..... hihat=x...x.x...x."
+
+
+def test_a_shuffle_has_one_vector_in_six_eight_and_in_triplets():
+    triplets = grid_from_steps("kick=x....... snare=....x... hihat=x..x")  # a triplet's last note is nearest to step 3
+    assert drum_vector(grid_from_steps(SHUFFLE)) @ drum_vector(triplets) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("bars", [1, 2])
+def test_a_bar_of_six_eight_says_so_and_reads_the_same(bars):
+    grid = np.zeros((3, 12 * bars), np.float32)
+    grid[0, 0] = grid[1, 6] = 0.8
+    grid[2, ::2] = 0.8
+    grid[0, -1] = 0.8
+    text = write_steps(grid, 12, "6/8")
+    assert text.startswith("6/8 kick=")
+    assert drum_vector(grid_from_steps(text)) @ drum_vector(grid, 12, "6/8") > 0.99
+
+
+def test_a_midi_file_in_six_eight_is_as_its_steps():
+    grid, steps = np.zeros((3, 12), np.float32), (0, 6, 0, 4, 6, 10)
+    instruments = np.array(["kick", "snare", "hihat", "hihat", "hihat", "hihat"])
+    grid[[0, 1, 2, 2, 2, 2], steps] = 0.8
+    order = np.argsort(steps, kind="stable")
+    hits = Hits(np.array(steps)[order] / 12, instruments[order], np.full(6, 101), np.ones(6, np.float32))
+    data = write_drum_midi(hits, np.array([0.0, 0.5]), np.array([1, 2]), 0.0, 1.0, 120, "6/8")
+    assert drum_vector(*grid_from_midi(data)) @ drum_vector(grid, 12, "6/8") > 0.99
+
+
+def test_rows_of_six_eight_have_twelve_steps_a_bar():
+    with pytest.raises(BadSteps, match="a bar of 6/8 has 12"):
+        grid_from_steps("6/8 kick=x...")
 
 
 def test_no_hits_are_no_steps():
