@@ -19,7 +19,7 @@ from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bar
 from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.signals import HOP_S
 
-VERSION = f"beat-readings-7+{HARMONY_VERSION}"
+VERSION = f"beat-readings-8+{HARMONY_VERSION}"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 

@@ -100,15 +100,6 @@ MENUS = {
         chordal=0.6,
         styles=(0.34, 0.12, 0.22, 0.04, 0.04, 0.12, 0.04, 0.04, 0.02, 0.02, 0, 0, 0, 0, 0),
     ),
-    "tunes": Menu(
-        kinds={"band": 0.68, "pattern+band": 0.16, "groove+band": 0.12, "pulseless": 0.04},
-        meters_played={"4/4": 0.70, "3/4": 0.20, "5/4": 0.05, "7/8": 0.05},
-        meters_made={"4/4": 0.30, "3/4": 0.32, "5/4": 0.06, "6/8": 0.26, "7/8": 0.06},
-        pick_ups=0.4,
-        chordal=0.5,
-        styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
-        more_kits=True,
-    ),
     "played": Menu(
         kinds={
             "groove+band": 0.24, "groove": 0.26, "pattern+band": 0.20, "pattern": 0.12, "band": 0.12, "pulseless": 0.06,
