@@ -90,7 +90,7 @@ questions: install
 	$(BIN)/python -m catalog.questions $(LAKE) > catalog/questions/README.md
 
 bench-search: install
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.bench_search $(EVAL)/../train
 
 bench-duplicates: install
