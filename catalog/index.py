@@ -45,7 +45,7 @@ INSTRUMENT_ROWS = 3
 SHIFTS = 16  # halves of a beat in the two bars of a vector
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
-PROPOSED_A_RESULT = 12  # candidates that the codes propose for each result that is wanted, at each shift
+PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted, at each shift
 EXACT_SHARE = 0.02  # of the vectors: so few are compared one by one
 TRAINED_ON = 200_000
 COMPARED_AT_ONCE = 2**24  # similarities in memory: 64 MB
@@ -318,7 +318,7 @@ def tune_recall(index: GrooveIndex, params: IndexParams) -> float:
         found, _ = index.find_nearest(chosen, count)
         if _recall(found, truth) >= params.wanted_recall or index.proposer.nprobe >= index.proposer.nlist:
             return _recall(found[:, :10], truth[:, :10])
-        index.proposer.nprobe = min(2 * index.proposer.nprobe, index.proposer.nlist)
+        index.proposer.nprobe = min(1 + index.proposer.nprobe * 5 // 4, index.proposer.nlist)
 
 
 def _recall(found: np.ndarray, truth: np.ndarray) -> float:
