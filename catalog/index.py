@@ -296,7 +296,7 @@ def build_proposer(vectors: np.ndarray, kind: str, before: object = None) -> obj
         index = faiss.index_factory(DIMENSIONS, kind, faiss.METRIC_INNER_PRODUCT)
         index.cp.niter = 10
         index.train(np.ascontiguousarray(vectors[:: max(1, len(vectors) // TRAINED_ON)]))
-        index.nprobe = max(1, index.nlist // 64)
+        index.nprobe = max(1, index.nlist // 128)
     for start in range(0, len(vectors), READ_BATCH):
         index.add(np.ascontiguousarray(vectors[start : start + READ_BATCH]))
     return index
