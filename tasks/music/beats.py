@@ -230,14 +230,17 @@ def track_beats(
     if readings:
         features = np.array([reading.features for reading in readings])
         scores = features @ params.reading_weights
-        rhythm = _choose(pulse, readings, scores, flux, chroma, params)
+        chances = _to_chances(scores)
+        rhythm = _count_by(pulse, readings, chances, chances.argmax(), flux, chroma, params)
         explained = [measure_alignment(onsets, reading.time_s, reading.bars.time_signature) for reading in readings]
         of_meter = features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
-        for_groove = scores + of_meter + params.groove_alignment_weight * np.array(explained)
+        for_groove = _to_chances(scores + of_meter + params.groove_alignment_weight * np.array(explained))
         if len(rhythm.time_s):
-            others = _count_otherwise(pulse, readings, for_groove, flux, chroma, params)
-            if for_groove.argmax() != scores.argmax():
-                of_groove = _choose(pulse, readings, for_groove, flux, chroma, params)
+            likeliest, *rest = _find_different(readings, for_groove, params)
+            if likeliest != chances.argmax():
+                of_groove = _count_by(pulse, readings, for_groove, likeliest, flux, chroma, params)
+            ways = [_count_by(pulse, readings, for_groove, index, flux, chroma, params) for index in rest]
+            others = [way for way in ways if len(way.time_s)]
     loop = find_loop(onsets, len(flux) * HOP_S, params.loop)
     if loop.certainty >= params.min_loop:
         of_groove, *others = (_rhythm_of_loop(each) for each in (loop, *loop.others))
@@ -248,24 +251,29 @@ def _rhythm_of_loop(loop: Loop) -> Rhythm:
     return Rhythm(loop.time_s, loop.beat_in_bar, loop.tempo_bpm, loop.certainty, time_signature=LOOP_METER)
 
 
-def _choose(
+def _to_chances(scores: np.ndarray) -> np.ndarray:
+    """Logarithms of odds as probabilities that add up to 1."""
+    chances = np.exp(scores - scores.max())
+    return chances / chances.sum()
+
+
+def _count_by(
     pulse: Pulse,
     readings: list[Reading],
-    scores: np.ndarray,
+    chances: np.ndarray,
+    index: int,
     flux: np.ndarray,
     chroma: Chroma | None,
     params: BeatParams,
 ) -> Rhythm:
-    """The rhythm of the reading with the highest score, a logarithm of its odds; none where the pulse is not sure."""
-    probability = np.exp(scores - scores.max())
-    probability /= probability.sum()
-    reading = readings[probability.argmax()]
+    """The rhythm of one of the readings, of which each has its chance; none where the pulse is not sure."""
+    reading = readings[index]
     certainty = judge_pulse(pulse, reading, params)
     if certainty < params.min_pulse:
         return no_pulse()
     of_tempo: dict[float, float] = {}  # a tempo is as likely as all its meters together
     of_meter = 0.0
-    for other, chance in zip(readings, probability, strict=True):
+    for other, chance in zip(readings, chances, strict=True):
         of_tempo[other.tempo_bpm] = of_tempo.get(other.tempo_bpm, 0.0) + float(chance)
         of_meter += float(chance) * (other.bars.time_signature == reading.bars.time_signature)
     tempo_probability = of_tempo.pop(reading.tempo_bpm)
@@ -283,26 +291,15 @@ def _choose(
     )
 
 
-def _count_otherwise(
-    pulse: Pulse,
-    readings: list[Reading],
-    scores: np.ndarray,
-    flux: np.ndarray,
-    chroma: Chroma | None,
-    params: BeatParams,
-) -> tuple[Rhythm, ...]:
-    """`Rhythm.others`: the next likely readings whose bars hold other hits than those of the readings before."""
-    probability = np.exp(scores - scores.max())
-    probability /= probability.sum()
+def _find_different(readings: list[Reading], chances: np.ndarray, params: BeatParams) -> list[int]:
+    """The likeliest reading, and the next likely ones whose bars hold other hits than those before them."""
     different: list[int] = []
-    for index in np.argsort(-probability, kind="stable"):
-        if probability[index] < params.min_other or len(different) > params.most_others:
+    for index in np.argsort(-chances, kind="stable").tolist():
+        if len(different) > params.most_others or (different and chances[index] < params.min_other):
             break
         if not any(_same_bars(readings[index], readings[other]) for other in different):
             different.append(index)
-    alone = np.where(np.eye(len(readings), dtype=bool), 0.0, -np.inf)
-    rhythms = (_choose(pulse, readings, alone[index], flux, chroma, params) for index in different[1:])
-    return tuple(rhythm for rhythm in rhythms if len(rhythm.time_s))
+    return different
 
 
 def _same_bars(first: Reading, second: Reading) -> bool:

@@ -210,7 +210,7 @@ def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
         time_signature=time_signature,
         params=PatternParams(min_hits=1),
     )
-    return None if pattern is None else (pattern.steps, pattern.steps_per_bar, time_signature)
+    return None if pattern is None else (pattern.steps, pattern.steps_per_bar, pattern.time_signature)
 
 
 def _fill_row(row: np.ndarray, part: str, time_signature: str | None) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from catalog.index import shift_beats
-from tasks.fold import SectionPattern, fold_sections
+from tasks.fold import DRUMS, SectionPattern, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits
 from tasks.music.notes import NO_NOTES
@@ -67,31 +67,34 @@ class Heard:
 
     def fold(self, truth: frozenset[str]) -> np.ndarray:
         """Vectors (n, 96) of the sections, with the truth in place of these stations."""
-        return np.array([pattern.fingerprint for pattern in self._fold(truth, self._rhythm(truth))]).reshape(
-            -1, DIMENSIONS
-        )
+        return _vectors_of(self._analyse(truth).patterns)
 
     def ask(self, truth: frozenset[str]) -> np.ndarray:
         """Vectors (n, 96) of the best section, as it is counted and as it could be."""
-        rhythm = self._rhythm(truth)
-        folded = [self._fold(truth, way) for way in (rhythm, *rhythm.others)]
-        best = [max(patterns, key=lambda pattern: pattern.quality_score) for patterns in folded if patterns]
-        return np.array([pattern.fingerprint for pattern in best if folded[0]]).reshape(-1, DIMENSIONS)
+        analysis = self._analyse(truth)
+        best = analysis.best_pattern(DRUMS)
+        return _vectors_of([best, *analysis.count_otherwise(DRUMS)] if best else [])
 
-    def _rhythm(self, truth: frozenset[str]) -> Rhythm:
-        if "beats" not in truth:
-            return self.analysis.rhythm
-        times, places, meter = self.played_beats
-        return Rhythm(times, places, time_signature=meter)
-
-    def _fold(self, truth: frozenset[str], rhythm: Rhythm) -> list[SectionPattern]:
-        heard = self.analysis
-        hits, faint_hits = (self.played, self.played) if "hits" in truth else (heard.hits, heard.faint_hits)
-        parts = heard.sections
+    def _analyse(self, truth: frozenset[str]) -> Analysis:
+        """What the product would say of this rendering, had it heard the truth."""
+        heard = replace(self.analysis, bass=NO_NOTES)
+        if "hits" in truth:
+            heard = replace(heard, hits=self.played, faint_hits=self.played)
+        if "beats" in truth:
+            times, places, meter = self.played_beats
+            heard = replace(heard, rhythm=Rhythm(times, places, time_signature=meter))
         if "sections" in truth:
-            parts = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
-        folded = fold_sections(hits, faint_hits, NO_NOTES, rhythm, parts, StageWatch(LIMIT_S))
-        return [pattern for pattern in folded if pattern.fingerprint.any()]
+            whole = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
+            heard = replace(heard, sections=whole)
+        watch = StageWatch(LIMIT_S)
+        folded = fold_sections(heard.hits, heard.faint_hits, heard.bass, heard.rhythm, heard.sections, watch)
+        return replace(heard, patterns=list(folded))
+
+
+def _vectors_of(patterns: list[SectionPattern]) -> np.ndarray:
+    """Vectors (n, 96), but for those that are like nothing."""
+    vectors = [pattern.fingerprint for pattern in patterns if pattern.fingerprint.any()]
+    return np.array(vectors).reshape(-1, DIMENSIONS)
 
 
 STATIONS = {
