@@ -51,7 +51,7 @@ def read_network(path: Path, part: int | None = None) -> DrumNetwork:
         node for node in graph.node if node.op_type == "Conv" and node.output[0].startswith(f"{prefix}conv_")
     ]
     network = DrumNetwork().eval()
-    places = [*(pair for pair in _normalised(network)), (network.head, None)]
+    places = [*_normalised(network), (network.head, None)]
     if [stored[node.input[1]].shape for node in convolutions] != [tuple(conv.weight.shape) for conv, _ in places]:
         raise ValueError(f"{path} holds no network of this shape under {prefix!r}.")
     with torch.no_grad():
