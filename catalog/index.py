@@ -39,10 +39,8 @@ from catalog.neighbours import (
     update_neighbours,
 )
 from catalog.tables import INDEX_VERSIONS
+from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
 
-DIMENSIONS = 96
-INSTRUMENT_ROWS = 3
-SHIFTS = 16  # halves of a beat in the two bars of a vector
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
 PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted, at each shift
@@ -82,14 +80,15 @@ class GrooveIndex:
 
     Attributes:
         rows: Arrow table in the order of pattern_id; the columns of ROWS_SQL.
+        instrument: Whose patterns they are.
         vectors: float32 (n, DIMENSIONS), of unit length; mapped where the rows are.
         proposer: A FAISS index over the row numbers; None where all vectors are compared.
         version: The row of `index_versions`; empty while it is built.
         columns: The rows as filters read them.
     """
 
-    def __init__(self, rows: pa.Table, proposer: object = None, version: dict | None = None) -> None:
-        self.rows, self.proposer, self.version = rows, proposer, version or {}
+    def __init__(self, rows: pa.Table, instrument: str, proposer: object = None, version: dict | None = None) -> None:
+        self.rows, self.instrument, self.proposer, self.version = rows, instrument, proposer, version or {}
         parts = [chunk.flatten().to_numpy().reshape(-1, DIMENSIONS) for chunk in rows["vector"].chunks]
         self.vectors = parts[0] if len(parts) == 1 else np.concatenate([np.zeros((0, DIMENSIONS), np.float32), *parts])
 
@@ -123,7 +122,7 @@ class GrooveIndex:
             Similarities float32 and row numbers int64, both (q, count), the best first, equals by row number; -1 where
             there are no more.
         """
-        shifted = shift_beats(np.ascontiguousarray(queries, np.float32))
+        shifted = shift_beats(np.ascontiguousarray(queries, np.float32), self.instrument)
         share = 1.0 if allowed is None else allowed.mean() if len(allowed) else 0.0
         if self.proposer is None or share <= EXACT_SHARE:
             return self._compare_all(shifted, count, allowed)
@@ -169,12 +168,6 @@ class GrooveIndex:
         found = np.sort(found, axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         return found
-
-
-def shift_beats(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (q, DIMENSIONS) at every half of a beat that their two bars can begin on, (q, SHIFTS, DIMENSIONS)."""
-    grids = vectors.reshape(len(vectors), INSTRUMENT_ROWS, SHIFTS, -1)
-    return np.stack([np.roll(grids, halves, axis=2).reshape(len(vectors), -1) for halves in range(SHIFTS)], axis=1)
 
 
 def _take_best(scores: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -313,7 +306,7 @@ def tune_recall(index: GrooveIndex, params: IndexParams) -> float:
         return 1.0
     chosen = index.vectors[np.linspace(0, len(index) - 1, min(params.sample, len(index))).astype(int)]
     count = min(params.neighbours.count, len(index))
-    truth, _ = GrooveIndex(index.rows).find_nearest(chosen, count)
+    truth, _ = GrooveIndex(index.rows, index.instrument).find_nearest(chosen, count)
     while True:
         found, _ = index.find_nearest(chosen, count)
         if _recall(found, truth) >= params.wanted_recall or index.proposer.nprobe >= index.proposer.nlist:
@@ -369,7 +362,7 @@ def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
     beside = lake.folder / "index" / f"{uuid.uuid4()}.part"
     try:
         snapshot, contents = write_rows(lake.connection, instrument, beside)
-        index = GrooveIndex(_map_rows(beside))
+        index = GrooveIndex(_map_rows(beside), instrument)
         kind = choose_kind(len(index), params)
         version = name_index(instrument, kind, contents) + params.neighbours.suffix
         before = _load(lake.folder / row["uri"], row) if whole else None
@@ -390,7 +383,7 @@ def _refresh_index(lake: Lake, instrument: str, params: IndexParams) -> dict:
     finally:
         beside.unlink(missing_ok=True)
     if changes:
-        additions = GrooveIndex(index.rows.take(changes.fresh))
+        additions = GrooveIndex(index.rows.take(changes.fresh), index.instrument)
         additions.proposer = build_proposer(additions.vectors, choose_kind(len(additions), params))
         tune_recall(additions, params)
         update_neighbours(
@@ -545,7 +538,7 @@ def _load(path: Path, row: dict) -> GrooveIndex:
         import faiss
 
         proposer = faiss.read_index(str(_proposer_path(path)))
-    return GrooveIndex(_map_rows(path), proposer, row)
+    return GrooveIndex(_map_rows(path), row["instrument_type"], proposer, row)
 
 
 def _write_proposer(proposer: object, path: Path) -> None:

@@ -7,8 +7,17 @@ import numpy as np
 
 from catalog.errors import UnknownId
 
-LANES = ("kick", "snare", "hihat")
-COLOURS = {"kick": "#b5402c", "snare": "#2c6fb5", "hihat": "#3d8b57", "bass": "#7a5c99"}
+LANES = ("kick", "snare", "hihat", "tom", "ride", "crash")
+USUAL_LANES = 3  # those that are drawn where nothing is played in them, too
+COLOURS = {
+    "kick": "#b5402c",
+    "snare": "#2c6fb5",
+    "hihat": "#3d8b57",
+    "tom": "#b5832c",
+    "ride": "#2c8f9e",
+    "crash": "#8a8a8a",
+    "bass": "#7a5c99",
+}
 BASS_LANE = -1  # below the drums
 BASS_RANGE = (28, 52)  # MIDI notes from the bottom of its lane to the top
 DIGITS = "0123456789ab"  # of a bass line in words: semitones above its main note
@@ -34,36 +43,41 @@ def plot_patterns(connection: duckdb.DuckDBPyConnection, pattern_ids: list[str],
     figure = Figure(figsize=(0.8 + 5.2 * len(pattern_ids), 2.4), layout="constrained")
     for axes, pattern_id in zip(figure.subplots(1, len(pattern_ids), squeeze=False)[0], pattern_ids, strict=True):
         row = connection.execute(
-            "SELECT instrument_type, groove, steps_per_bar, steps, coalesce(title, 'untitled'), patterns.tempo_bpm,"
-            " patterns.time_signature, section_label FROM patterns JOIN tracks USING (track_id)"
+            "SELECT instrument_type, groove, bars, steps_per_bar, steps, coalesce(title, 'untitled'),"
+            " patterns.tempo_bpm, patterns.time_signature, section_label FROM patterns JOIN tracks USING (track_id)"
             " LEFT JOIN sections USING (section_id) WHERE pattern_id = ?",
             [pattern_id],
         ).fetchone()
         if row is None:
             raise UnknownId(f"The lake holds no pattern {pattern_id}.")
-        instrument, groove, steps_per_bar, steps, title, tempo_bpm, time_signature, label = row
+        instrument, groove, bars, steps_per_bar, steps, title, tempo_bpm, time_signature, label = row
         told = [title, label, f"{tempo_bpm:.1f} bpm" if tempo_bpm else None, time_signature]
         axes.set_title(" · ".join(fact for fact in told if fact), fontsize=9)
-        grid = _read_line(groove, steps) if instrument == "bass" else np.reshape(steps, (len(LANES), -1))
-        _draw_grid(axes, grid, instrument, steps_per_bar)
+        rows = _read_line(groove, steps) if instrument == "bass" else _read_lanes(steps, bars * steps_per_bar)
+        _draw_grid(axes, rows, instrument, steps_per_bar)
     figure.savefig(output, dpi=110)
 
 
-def _read_line(groove: str, steps: list[float]) -> np.ndarray:
-    """The velocities of a bass line, a row for each semitone above its main note, (12, steps)."""
+def _read_lanes(steps: list[float], width: int) -> dict[str, np.ndarray]:
+    """The velocities of each drum by its name; of three alone where an older version has made the pattern."""
+    lanes = zip(LANES, np.reshape(steps, (-1, width)), strict=False)
+    return {name: row for number, (name, row) in enumerate(lanes) if number < USUAL_LANES or row.any()}
+
+
+def _read_line(groove: str, steps: list[float]) -> dict[str, np.ndarray]:
+    """The velocities of a bass line, a row for each semitone above its main note."""
     words = groove.partition("=")[2]
     grid = np.zeros((len(DIGITS), len(steps)))
     for step, velocity in enumerate(steps):
         if velocity > 0:
             grid[DIGITS.index(words[step % len(words)]), step] = velocity
-    return grid
+    return {str(semitones): row for semitones, row in enumerate(grid)}
 
 
-def _draw_grid(axes, grid: np.ndarray, instrument: str, steps_per_bar: int) -> None:
-    rows = [str(semitones) for semitones in range(len(grid))] if instrument == "bass" else LANES
-    width = grid.shape[1]
-    for lane, name in enumerate(rows):
-        for step, velocity in enumerate(grid[lane]):
+def _draw_grid(axes, rows: dict[str, np.ndarray], instrument: str, steps_per_bar: int) -> None:
+    width = len(next(iter(rows.values())))
+    for lane, (name, velocities) in enumerate(rows.items()):
+        for step, velocity in enumerate(velocities):
             axes.bar(step, 0.84, 0.84, lane - 0.42, color="#f1efea", linewidth=0)
             colour = COLOURS.get(name, COLOURS["bass"])
             axes.bar(step, 0.84, 0.84, lane - 0.42, color=colour, alpha=min(1.0, float(velocity)), linewidth=0)

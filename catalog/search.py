@@ -17,17 +17,13 @@ import pyarrow as pa
 
 from catalog.errors import BadQuery, MissingIndex, UnknownId
 from catalog.filters import Filters
-from catalog.index import DIMENSIONS, SHIFTS, GrooveIndex, find_index, is_fresh, open_index, shift_beats
+from catalog.index import GrooveIndex, find_index, is_fresh, open_index
 from catalog.lake import connect
+from catalog.vectors import DIMENSIONS, PARTS, SHIFTS, shift_beats
 
 EXACT_BELOW = 10_000
 SPARE = 12  # candidates beyond those that are wanted: equals are put in order, and copies folded, afterwards
 SAME_SECTION = 0.5  # of the shorter of two sections of a song: sharing more, they are one section in two copies
-PARTS = {
-    "drums": {"kick": slice(0, 32), "snare": slice(32, 64), "hihat": slice(64, 96)},
-    "bass": {"rhythm": slice(0, 32), "pitch": slice(32, 96)},
-}
-"""What the numbers of an instrument's vectors are about."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class SimilarSection:
     Attributes:
         similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
         shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.5 in halves.
-        why: The part of each drum in the score, or of a bass's rhythm and pitch; the parts add up to it.
+        why: The parts of kick, snare, cymbals and toms in the score, or of a bass's rhythm and pitch; they add up to it.
         preview: The command that lets one hear it.
         copies: Tracks that hold this section too, as copies or excerpts of the same song.
     """
@@ -218,7 +214,7 @@ class _Wanted:
 
     def shifted(self) -> np.ndarray:
         """Each vector at each shift, (n · SHIFTS, DIMENSIONS)."""
-        return shift_beats(self.queries).reshape(-1, DIMENSIONS)
+        return shift_beats(self.queries, self.instrument).reshape(-1, DIMENSIONS)
 
 
 def _check_query(

@@ -130,7 +130,7 @@ NOTES = Table(
     (
         CORPUS,
         TRACK_ID,
-        Field("instrument_type", "VARCHAR", "kick, snare, hihat or bass."),
+        Field("instrument_type", "VARCHAR", "kick, snare, hihat, tom, crash, ride or bass."),
         Field("time_s", "DOUBLE", "Time from the start of the track."),
         Field("duration_s", "DOUBLE", "Length of the note; nominal for drums."),
         Field("midi_note", "UTINYINT", "MIDI note number (60 = C4); for drums the General MIDI percussion key."),
@@ -174,7 +174,9 @@ PATTERNS = Table(
         Field("bars", "UTINYINT", "Bars of the folded pattern."),
         Field("steps_per_bar", "UTINYINT", "Steps a bar is divided into: 16 in 4/4."),
         Field(
-            "steps", "FLOAT[]", "Velocity of each step from 0 to 1; of drums kick's bars, then snare's, then hihat's."
+            "steps",
+            "FLOAT[]",
+            "Velocity of each step from 0 to 1; of drums kick's bars, then those of snare, hihat, tom and ride.",
         ),
         Field(
             "groove",
@@ -185,7 +187,7 @@ PATTERNS = Table(
         Field(
             "midi_data",
             "VARCHAR",
-            "JSON: hit times of kick, snare and hihat, or of bass with duration_s and midi_note; seconds from start_s.",
+            "JSON: hit times of each drum, or of bass with duration_s and midi_note; seconds from start_s.",
         ),
         Field("midi", "BLOB", "The bytes of a Standard MIDI File of the section as it was played."),
         Field(

@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.music.basslines import bass_vector, fold_bassline, write_bassline
 from tasks.music.beats import Rhythm, tempo_between
-from tasks.music.drums import INSTRUMENTS, Hits, expect_hits
+from tasks.music.drums import Hits, expect_hits
 from tasks.music.feel import Feel, measure_feel
 from tasks.music.midi import write_bass_midi, write_drum_midi
 from tasks.music.notes import Notes
@@ -52,7 +52,6 @@ def fold_sections(
     if len(hits) and rhythm.groove:
         rhythm = rhythm.groove
     expected = expect_hits(faint_hits)
-    struck_s = hits.time_s[np.isin(hits.instrument, INSTRUMENTS)]
     for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
         place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
         counted = (tempo_between(rhythm, start_s, end_s), rhythm.time_signature)
@@ -73,7 +72,7 @@ def fold_sections(
                 write_steps(drums.steps, drums.steps_per_bar, rhythm.time_signature),
                 drums.midi_data,
                 round(trust * drums.quality_score, 4),
-                measure_feel(struck_s, *place, rhythm.time_signature),
+                measure_feel(hits.time_s, *place, rhythm.time_signature),
                 drum_vector(likely.steps, likely.steps_per_bar, rhythm.time_signature),
                 midi,
             )
@@ -90,7 +89,7 @@ def fold_sections(
                 write_bassline(line.interval, line.steps_per_bar),
                 line.midi_data,
                 round(trust * line.quality_score, 4),
-                measure_feel(bass.time_s, *place, rhythm.time_signature, struck_s),
+                measure_feel(bass.time_s, *place, rhythm.time_signature, hits.time_s),
                 bass_vector(line.velocity, line.interval, line.steps_per_bar),
                 midi,
             )

@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from catalog.index import DIMENSIONS, refresh_indexes
+from catalog.index import refresh_indexes
 from catalog.lake import Lake
 from catalog.tables import BY_NAME, make_id
+from catalog.vectors import DIMENSIONS
 from tasks.commit import Counts, Run
 
 SECONDS_AN_AUDIO_HOUR = {

@@ -161,7 +161,7 @@ def plot(
 
 
 def _check_instrument(instrument: str) -> None:
-    from catalog.search import PARTS
+    from catalog.vectors import PARTS
 
     if instrument not in PARTS:
         refuse(f"There are no patterns of {instrument}, only of {' and '.join(PARTS)}.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.music.signals import HOP_S
 
-VERSION = "peaks-3"
+VERSION = "peaks-4"
 
 KICK_NOTES = (36, 35)
 SNARE_NOTES = (38, 40)
@@ -27,7 +27,8 @@ NOTES_OF_INSTRUMENT = {
     "crash": CRASH_NOTES,
     "ride": RIDE_NOTES,
 }
-INSTRUMENTS = ("kick", "snare", "hihat")
+INSTRUMENTS = tuple(NOTES_OF_INSTRUMENT)
+CYMBALS = ("hihat", "crash", "ride")
 
 
 def midi_note_of(instrument: str) -> int:
@@ -72,7 +73,7 @@ class PeakParams:
         min_gap_s: The least time between two hits of one instrument.
     """
 
-    thresholds: tuple[float, ...] = (0.5, 0.5, 0.5)
+    thresholds: tuple[float, ...] = (0.5,) * len(INSTRUMENTS)
     min_gap_s: float = 0.04
 
 
@@ -237,10 +238,10 @@ def measure_presence(
 
 @dataclass(frozen=True)
 class LoneParams:
-    """When hi-hats are doubted because they are on their own.
+    """When cymbals are doubted because they are on their own.
 
     Attributes:
-        window_s: How far before or after a hi-hat a kick or a snare bears it out.
+        window_s: How far before or after a cymbal a kick or a snare bears it out.
         share: What is left of the confidence of one that none does.
     """
 
@@ -248,8 +249,8 @@ class LoneParams:
     share: float = 0.5
 
 
-def doubt_lone_hihats(hits: Hits, params: LoneParams = LoneParams()) -> Hits:
-    """Lower the confidence of hi-hats with no kick and no snare around them: what hisses or clicks may be a mouth.
+def doubt_lone_cymbals(hits: Hits, params: LoneParams = LoneParams()) -> Hits:
+    """Lower the confidence of cymbals with no kick and no snare around them: what hisses or clicks may be a mouth.
 
     Args:
         hits: Hits of all instruments of a signal.
@@ -258,9 +259,10 @@ def doubt_lone_hihats(hits: Hits, params: LoneParams = LoneParams()) -> Hits:
     Returns:
         The same hits, each with its confidence.
     """
-    is_hihat = hits.instrument == "hihat"
-    others_s = np.concatenate([[-np.inf], hits.time_s[~is_hihat], [np.inf]])
+    is_cymbal = np.isin(hits.instrument, CYMBALS)
+    bearing_out = np.isin(hits.instrument, ("kick", "snare"))
+    others_s = np.concatenate([[-np.inf], hits.time_s[bearing_out], [np.inf]])
     after = np.searchsorted(others_s, hits.time_s)
     distance_s = np.minimum(hits.time_s - others_s[after - 1], others_s[after] - hits.time_s)
-    is_alone = is_hihat & (distance_s > params.window_s)
+    is_alone = is_cymbal & (distance_s > params.window_s)
     return replace(hits, confidence=np.where(is_alone, params.share * hits.confidence, hits.confidence))

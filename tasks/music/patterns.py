@@ -12,7 +12,9 @@ import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
 
-VERSION = "shared-bars-4"
+VERSION = "shared-bars-5"
+ROWS = ("kick", "snare", "hihat", "tom", "ride")  # a crash is an accent now and then, and part of no groove
+ALWAYS_LISTED = ("kick", "snare", "hihat")
 MAX_VELOCITY = 127
 SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
 SAME_BEAT_S = 1e-6
@@ -26,8 +28,8 @@ class Pattern:
         bars: 2, or 1 where the section has a single bar.
         steps_per_bar: 16 in 4/4.
         time_signature: As it was given.
-        steps: float32 (3, bars · steps_per_bar), rows kick, snare, hihat: mean velocity / 127 of the hit on each step,
-            0 without one; a hit that comes every second time has half its velocity.
+        steps: float32 (ROWS, bars · steps_per_bar): mean velocity / 127 of the hit on each step, 0 without one; a hit
+            that comes every second time has half its velocity.
         midi_data: Times of the played hits of the section for each instrument, seconds from the section's start.
         start_s: Start of the bars that are nearest to the pattern, seconds from the track's start.
         end_s: Their end.
@@ -115,7 +117,7 @@ def fold_pattern(
     bars_each = steps.shape[1] // bars.steps_per_bar
     last = firsts[nearest] + bars_each - 1
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
-    confidence = hits.confidence[inside][np.isin(hits.instrument[inside], INSTRUMENTS)]
+    confidence = hits.confidence[inside][np.isin(hits.instrument[inside], ROWS)]
     regularity = measure_regularity(likeness)
     return Pattern(
         bars=bars_each,
@@ -166,7 +168,7 @@ def count_steps(time_signature: str | None, beats: int) -> int:
 
 
 def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
-    """Lay hits on the steps of bars, velocities in 0 to 1, float32 (bars, 3, steps_per_bar).
+    """Lay hits on the steps of bars, velocities in 0 to 1, float32 (bars, ROWS, steps_per_bar).
 
     A hit goes to the nearest step, a late one at the end of a bar to the next bar's first. Half-way between two steps
     it belongs to both in part: a millisecond changes little. Of two hits on a step the louder counts.
@@ -174,9 +176,9 @@ def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
     beats = bars.beat_time_s
     bar_s = beats[0, -1] - beats[0, 0]
     chosen = (hits.time_s > beats[0, 0] - bar_s) & (hits.time_s < beats[-1, -1])
-    chosen[chosen] = np.isin(hits.instrument[chosen], INSTRUMENTS)
+    chosen[chosen] = np.isin(hits.instrument[chosen], ROWS)
     times, velocities = hits.time_s[chosen], hits.velocity[chosen] / MAX_VELOCITY
-    rows = np.array([INSTRUMENTS.index(name) for name in hits.instrument[chosen]], int)
+    rows = np.array([ROWS.index(name) for name in hits.instrument[chosen]], int)
 
     steps_per_beat = bars.steps_per_bar / (beats.shape[1] - 1)
     early_s = (beats[:, 1] - beats[:, 0]) / steps_per_beat * (1 - SHARED_FROM)
@@ -193,23 +195,23 @@ def place_hits(hits: Hits, bars: Bars) -> np.ndarray:
     joined = np.abs(beats[1:, 0] - beats[:-1, -1]) < SAME_BEAT_S
     first, last = np.where(np.append(False, joined), -1, 0), np.where(np.append(joined, False), 0, -1)
     first, last = first[bar], last[bar] + bars.steps_per_bar  # steps that can be reached: into a neighbour, not a gap
-    grid = np.zeros((len(INSTRUMENTS), len(bars) * bars.steps_per_bar), np.float32)
+    grid = np.zeros((len(ROWS), len(bars) * bars.steps_per_bar), np.float32)
     for step, share in ((before, 1 - to_next), (before + 1, to_next)):
         reached = (step >= first) & (step <= last) & (share > 0)
         column = bar[reached] * bars.steps_per_bar + step[reached]
         np.maximum.at(grid, (rows[reached], column), (velocities * share)[reached])
-    return grid.reshape(len(INSTRUMENTS), len(bars), bars.steps_per_bar).transpose(1, 0, 2)
+    return grid.reshape(len(ROWS), len(bars), bars.steps_per_bar).transpose(1, 0, 2)
 
 
 def compare_to_mean(grids: np.ndarray) -> np.ndarray:
-    """Cosines of grids (n, 3, steps) with their mean, (n,); every instrument counts alike, few hits or many."""
+    """Cosines of grids (n, ROWS, steps) with their mean, (n,); every instrument counts alike, few hits or many."""
     flat = _unit(grids)
     mean = flat.mean(axis=0)
     return flat @ mean / max(1e-12, np.linalg.norm(mean))
 
 
 def _unit(grids: np.ndarray) -> np.ndarray:
-    """Grids (n, 3, steps) as vectors of length 1, to which every instrument adds the same length, (n, 3 · steps)."""
+    """Grids (n, ROWS, steps) as vectors of length 1, to which every instrument adds the same length, (n, -1)."""
     weighted = np.sqrt(grids)
     weighted = weighted / np.maximum(1e-12, np.linalg.norm(weighted, axis=2, keepdims=True))
     flat = weighted.reshape(len(grids), -1)
@@ -217,7 +219,7 @@ def _unit(grids: np.ndarray) -> np.ndarray:
 
 
 def _average(grids: np.ndarray, likeness: np.ndarray, params: PatternParams) -> np.ndarray:
-    """The mean of grids (n, 3, steps), those counting most that are most like what is looked for."""
+    """The mean of grids (n, ROWS, steps), those counting most that are most like what is looked for."""
     weights = np.maximum(likeness, 1e-3) ** params.consensus
     return np.tensordot(weights / weights.sum(), grids, axes=1)
 
@@ -229,10 +231,14 @@ def measure_regularity(likeness: np.ndarray) -> float:
 
 
 def list_hit_times(hits: Hits, start_s: float, end_s: float) -> dict[str, list[float]]:
-    """Times of the hits within a section for kick, snare and hihat, seconds from its start, to the tenth of a ms."""
+    """Times of the hits within a section, seconds from its start, to the tenth of a ms.
+
+    Kick, snare and hihat are always listed, the others where they are played.
+    """
     inside = (hits.time_s >= start_s) & (hits.time_s < end_s)
     times, instruments = np.round(hits.time_s[inside] - start_s, 4), hits.instrument[inside]
-    return {name: times[instruments == name].tolist() for name in INSTRUMENTS}
+    listed = {name: times[instruments == name].tolist() for name in INSTRUMENTS}
+    return {name: times_s for name, times_s in listed.items() if times_s or name in ALWAYS_LISTED}
 
 
 def _usual_beats(beat_in_bar: np.ndarray, downbeats: np.ndarray) -> int:

@@ -1,31 +1,32 @@
 """The pattern vector: 96 numbers by which drum patterns are compared as cosines. Searching is done elsewhere.
 
-The vector is the pattern's grid of 3 instruments × 2 bars × 16 sixteenths; number 32 · instrument + 16 · bar + step:
+The vector is made of the pattern's grid of two bars of 16 sixteenths:
 
-======  =====================================================
+======  =========================================================================================
 0–15    kick on the sixteenths of the first bar, 0 the downbeat
 16–31   kick in the second bar
 32–63   snare, likewise
-64–95   hihat, likewise
-======  =====================================================
+64–79   hi-hat or ride on the sixteenths of a bar, the mean of both: whoever keeps time keeps it
+80–95   toms on the eighths of both bars, each with the sixteenth after it
+======  =========================================================================================
 
-Each number is a power of the velocity, blurred a little over the neighbouring steps, kick and snare brought to nearly
-the same length and the hihat to less, minus what the average groove has on that part of a beat. Subtracting the average
+Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
+same length, cymbals and toms to less, minus what the average groove has on that part of a beat. Subtracting the average
 is what parts different grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for
 that alone. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same
-numbers, moved by four places for each beat. Comparisons try all sixteen halves of a beat (catalog/index.py): a groove
-whose off-beats were taken for its beats is not quite the same, but nearer than others.
+numbers, each part turned: kick, snare and cymbals by four places for each beat, toms by two. Comparisons try all
+sixteen halves of a beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same,
+but nearer than others.
 
 Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
 
 import numpy as np
 
-from tasks.music.drums import INSTRUMENTS
 from tasks.music.midi import read_drum_ticks
-from tasks.music.patterns import PatternParams, count_steps, fold_pattern
+from tasks.music.patterns import ROWS, PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-4"
+VERSION = "centred-grid-5"
 BAR_STEPS = 16
 BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
@@ -33,19 +34,24 @@ BAR_OF_SIX_EIGHT = 12
 IN_THREE = ("6/8", "12/8")  # meters whose beats have three parts
 STEPS_OF_THIRDS = (0, 1, 1, 2, 3, 3)  # of four in such a beat: where its sixteenths lie, by patterns.place_hits
 BARS = 2
-DIMENSIONS = len(INSTRUMENTS) * BARS * BAR_STEPS
+GRID_STEPS = BARS * BAR_STEPS
+PART_SIZES = (GRID_STEPS, GRID_STEPS, BAR_STEPS, GRID_STEPS // 2)  # kick, snare, cymbals, toms
+DIMENSIONS = sum(PART_SIZES)
 VELOCITY_POWER = 0.4
 BLUR = 0.05  # share of a step that goes to each of its neighbours
-WEIGHTS = (1.2, 1.0, 0.7)  # of kick, snare and hihat: the kick is heard most surely, hi-hats are mixed up with rides
+WEIGHTS = (1.2, 1.0, 0.7, 0.7)  # of the parts: the kick is heard most surely
 BALANCE = 0.75  # 1 would give one soft hit the weight of a busy instrument, 0 lets the busiest decide
+LEAST_LENGTH = 1.0  # of a part before balancing, about one loud hit a bar: what is hardly played stays faint
 GHOST_LEVEL = 0.35  # of the loudest step: below are ghost notes and hits that come now and then
 STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_": 0.0}
 
 # The mean of `describe_grid` over the performances of the Groove MIDI Dataset (Gillick et al., "Learning to groove with
-# inverse sequence transformations", ICML 2019) on the four steps of a beat: `average_grooves` makes it.
-AVERAGE_BEAT = np.array(
-    [[0.257, 0.080, 0.142, 0.142], [0.200, 0.119, 0.136, 0.137], [0.135, 0.055, 0.105, 0.063]],
-    np.float32,
+# inverse sequence transformations", ICML 2019) on the parts of a beat: `average_grooves` makes it.
+AVERAGE_BEAT = (
+    (0.251, 0.078, 0.136, 0.140),
+    (0.194, 0.117, 0.132, 0.133),
+    (0.220, 0.087, 0.169, 0.102),
+    (0.095, 0.100),
 )
 
 
@@ -61,7 +67,7 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
     tests/accuracy/vectors.py.
 
     Args:
-        steps: float (3, bars · steps_per_bar), rows kick, snare, hihat, velocities in 0 to 1; one bar or two.
+        steps: float (ROWS, bars · steps_per_bar), velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
 
@@ -72,9 +78,9 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
         ValueError: The grid has another shape, or a number that is not finite.
     """
     steps = np.asarray(steps, np.float32)
-    if steps.ndim != 2 or len(steps) != len(INSTRUMENTS) or steps.shape[1] not in (steps_per_bar, 2 * steps_per_bar):
+    if steps.ndim != 2 or len(steps) != len(ROWS) or steps.shape[1] not in (steps_per_bar, 2 * steps_per_bar):
         raise ValueError(
-            f"A drum grid has 3 rows of 1 or 2 bars of {steps_per_bar} steps, not the shape {steps.shape}."
+            f"A drum grid has {len(ROWS)} rows of 1 or 2 bars of {steps_per_bar} steps, not the shape {steps.shape}."
         )
     if not np.isfinite(steps).all():
         raise ValueError("A drum grid holds finite velocities only.")
@@ -84,26 +90,26 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
 
 
 def centre_grids(grids: np.ndarray) -> np.ndarray:
-    """The vectors of grids of two bars, (n, 3, 32) to float32 (n, 96); every grid has hits."""
-    centred = describe_grid(grids) - np.tile(AVERAGE_BEAT, BARS * BAR_STEPS // BEAT_STEPS)
-    flat = centred.reshape(len(grids), DIMENSIONS)
+    """The vectors of grids of two bars, (n, ROWS, 32) to float32 (n, 96); every grid has hits."""
+    described = zip(describe_grid(grids), AVERAGE_BEAT, strict=True)
+    flat = np.concatenate([part - np.resize(beat, part.shape[-1]) for part, beat in described], axis=-1)
     return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
 
 
 def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | None = None) -> np.ndarray:
-    """Bring a grid of one or two bars of any meter to two bars of 16 steps, float32 (3, 32).
+    """Bring a grid of one or two bars of any meter to two bars of 16 steps, (rows, n) to float32 (rows, 32).
 
     A single bar is repeated. Beats in three parts become beats of four steps, which they are as long as. The steps of
     other meters are spread over the 16 by their place in the bar, those between two steps shared by both: rhythms of
     one meter stay comparable with each other.
     """
     if time_signature in IN_THREE:
-        thirds = steps.reshape(len(INSTRUMENTS), -1, len(STEPS_OF_THIRDS))
+        thirds = steps.reshape(len(steps), -1, len(STEPS_OF_THIRDS))
         beats = np.zeros((*thirds.shape[:2], BEAT_STEPS), np.float32)
         for part, step in enumerate(STEPS_OF_THIRDS):
             beats[:, :, step] = np.maximum(beats[:, :, step], thirds[:, :, part])
-        return np.stack([np.resize(row, BARS * BAR_STEPS) for row in beats])
-    bars = steps.reshape(len(INSTRUMENTS), -1, steps_per_bar)
+        return np.stack([np.resize(row, GRID_STEPS) for row in beats])
+    bars = steps.reshape(len(steps), -1, steps_per_bar)
     if bars.shape[1] == 1:
         bars = np.repeat(bars, BARS, axis=1)
     if steps_per_bar != BAR_STEPS:
@@ -112,21 +118,35 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
         share = np.clip(1 - distance, 0, 1)
         share[:, 0] += share[:, -1]
         bars = np.minimum(bars @ share[:, :BAR_STEPS], 1.0)
-    return bars.reshape(len(INSTRUMENTS), BARS * BAR_STEPS).astype(np.float32)
+    return bars.reshape(len(steps), GRID_STEPS).astype(np.float32)
 
 
-def describe_grid(grid: np.ndarray) -> np.ndarray:
-    """Compress, blur and balance grids of two bars, (…, 3, 32) to the same: the vectors before centring."""
+def describe_grid(grid: np.ndarray) -> list[np.ndarray]:
+    """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring.
+
+    Returns:
+        The parts, float (…, size) each, in the order of PART_SIZES.
+    """
     loud = np.clip(grid, 0, 1) ** VELOCITY_POWER
     blurred = (1 - 2 * BLUR) * loud + BLUR * (np.roll(loud, 1, axis=-1) + np.roll(loud, -1, axis=-1))
-    length = np.linalg.norm(blurred, axis=-1, keepdims=True)
-    return blurred / np.maximum(length, 1e-6) ** BALANCE * np.array(WEIGHTS, np.float32)[:, None]
+    kick, snare, hihat, toms, ride = np.moveaxis(blurred, -2, 0)
+    keeps_time = np.maximum(hihat, ride)
+    cymbals = (keeps_time[..., :BAR_STEPS] + keeps_time[..., BAR_STEPS:]) / BARS
+    parts = (kick, snare, cymbals, toms[..., ::2] + toms[..., 1::2])
+    lengths = [np.linalg.norm(part, axis=-1, keepdims=True) for part in parts]
+    return [
+        part / np.maximum(length, LEAST_LENGTH) ** BALANCE * weight
+        for part, length, weight in zip(parts, lengths, WEIGHTS, strict=True)
+    ]
 
 
-def average_grooves(grids: list[np.ndarray]) -> np.ndarray:
-    """The average beat of grids (3, 32), rounded as it stands in AVERAGE_BEAT, float32 (3, 4)."""
-    mean = np.mean([describe_grid(grid) for grid in grids], axis=0)
-    return mean.reshape(len(INSTRUMENTS), -1, BEAT_STEPS).mean(axis=1).round(3).astype(np.float32)
+def average_grooves(grids: np.ndarray) -> list[list[float]]:
+    """The average beat of grids (n, ROWS, 32), rounded as it stands in AVERAGE_BEAT."""
+    means = [part.mean(axis=0) for part in describe_grid(grids)]
+    return [
+        mean.astype(float).reshape(-1, len(beat)).mean(axis=0).round(3).tolist()
+        for mean, beat in zip(means, AVERAGE_BEAT, strict=True)
+    ]
 
 
 def grid_from_steps(text: str) -> np.ndarray:
@@ -137,25 +157,25 @@ def grid_from_steps(text: str) -> np.ndarray:
     "6/8" as its first word, a row of 12 is a bar of 6/8.
 
     Returns:
-        Velocities, float32 (3, 32), rows kick, snare, hihat; a row that is not given is empty.
+        Velocities, float32 (ROWS, 32); a row that is not given is empty.
 
     Raises:
         BadSteps: Another instrument, another character, or another number of steps.
     """
-    grid = np.zeros((len(INSTRUMENTS), BARS * BAR_STEPS), np.float32)
+    grid = np.zeros((len(ROWS), GRID_STEPS), np.float32)
     parts = text.replace(",", " ").replace(";", " ").split()
     time_signature = parts.pop(0) if parts[:1] == ["6/8"] else None
     if not parts:
         raise BadSteps('No steps were given. Write them like "kick=x...x... snare=....x...".')
     for part in parts:
         instrument, equals, characters = part.partition("=")
-        if not equals or instrument not in INSTRUMENTS:
-            raise BadSteps(f'"{part}" names no drum. Write kick=, snare= or hihat= before the steps.')
+        if not equals or instrument not in ROWS:
+            raise BadSteps(f'"{part}" names no drum. Write kick=, snare=, hihat=, tom= or ride= before the steps.')
         unknown = set(characters) - set(STEP_VELOCITY)
         if unknown:
             raise BadSteps(f'"{sorted(unknown)[0]}" in {part} is no step. Use x X o g for hits and . - _ for rests.')
         row = np.array([STEP_VELOCITY[character] for character in characters], np.float32)
-        grid[INSTRUMENTS.index(instrument)] = _fill_row(row, part, time_signature)
+        grid[ROWS.index(instrument)] = _fill_row(row, part, time_signature)
     return grid
 
 
@@ -166,7 +186,7 @@ def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
     groove has the same string at any loudness, and with or without ghost notes.
 
     Args:
-        steps: float (3, bars · steps_per_bar), rows kick, snare, hihat.
+        steps: float (ROWS, bars · steps_per_bar).
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
 
@@ -174,13 +194,13 @@ def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
         Such as "kick=x.......x....... snare=....x.......x... hihat=x.x.x.x.x.x.x.x."; empty for a grid without hits.
     """
     played = (steps > 0) & (steps >= GHOST_LEVEL * steps.max(axis=1, keepdims=True))
-    bars = played.reshape(len(INSTRUMENTS), -1, steps_per_bar)
+    bars = played.reshape(len(ROWS), -1, steps_per_bar)
     if (bars == bars[:, :1]).all():
         bars = bars[:, :1]
-    rows = bars.reshape(len(INSTRUMENTS), -1)
+    rows = bars.reshape(len(ROWS), -1)
     words = [
         f"{instrument}={''.join('x' if hit else '.' for hit in row)}"
-        for instrument, row in zip(INSTRUMENTS, rows, strict=True)
+        for instrument, row in zip(ROWS, rows, strict=True)
         if row.any()
     ]
     return " ".join(["6/8", *words] if words and time_signature == "6/8" else words)
@@ -190,8 +210,8 @@ def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
     """Read the drum pattern of a MIDI file by its written positions.
 
     Returns:
-        The grid (3, 1 or 2 bars), its steps in a bar and its time signature, as `drum_vector` takes them; None without
-        drums on channel 10.
+        The grid (ROWS, 1 or 2 bars), its steps in a bar and its time signature, as `drum_vector` takes them; None
+        without drums on channel 10.
 
     Raises:
         MidiError: The bytes are no MIDI file.
@@ -215,14 +235,11 @@ def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
 
 def _fill_row(row: np.ndarray, part: str, time_signature: str | None) -> np.ndarray:
     """One row of 32 steps from a shorter one."""
-    length = BARS * BAR_STEPS
-    if time_signature is None and len(row) and length % len(row) == 0:
-        return np.tile(row, length // len(row))
+    if time_signature is None and len(row) and GRID_STEPS % len(row) == 0:
+        return np.tile(row, GRID_STEPS // len(row))
     for steps_per_bar in OTHER_BARS if time_signature is None else (BAR_OF_SIX_EIGHT,):
         if len(row) in (steps_per_bar, BARS * steps_per_bar):
-            rows = np.zeros((len(INSTRUMENTS), len(row)), np.float32)
-            rows[0] = row
-            return fit_two_bars(rows, steps_per_bar, time_signature)[0]
+            return fit_two_bars(row[None], steps_per_bar, time_signature)[0]
     if time_signature:
         raise BadSteps(f"{part} has {len(row)} steps; a bar of 6/8 has 12, and two have 24.")
     raise BadSteps(f"{part} has {len(row)} steps; 1, 2, 4, 8, 16, 32, or one or two bars of 12, 14 or 20 make bars.")

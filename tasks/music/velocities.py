@@ -11,10 +11,17 @@ import numpy as np
 from tasks.music.drums import INSTRUMENTS, Hits
 from tasks.music.signals import HOP_S, mel_centres_hz
 
-VERSION = "levels-1"
+VERSION = "levels-2"
 
 # Where each instrument has its energy and the others have least; the snare keeps above the kick's body.
-_BANDS_HZ = {"kick": (0.0, 130.0), "snare": (150.0, 6_000.0), "hihat": (6_000.0, 16_000.0)}
+_BANDS_HZ = {
+    "kick": (0.0, 130.0),
+    "snare": (150.0, 6_000.0),
+    "hihat": (6_000.0, 16_000.0),
+    "tom": (60.0, 400.0),
+    "crash": (3_000.0, 16_000.0),
+    "ride": (3_000.0, 16_000.0),
+}
 _STROKE_FRAMES = np.arange(-2, 6)  # around a hit: where its energy is greatest
 _BEFORE_FRAMES = np.arange(-10, -4)  # before it: what still rings, or plays on
 

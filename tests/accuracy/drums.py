@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import mir_eval
 import numpy as np
 
 from tasks.audio import read_audio
@@ -21,7 +22,9 @@ from tasks.models.spleeter import load_separator
 from tasks.music.drums import Hits
 from tasks.music.signals import LogMel, Signal, compute_log_mel
 
-INSTRUMENTS = ("kick", "snare", "hihat")
+INSTRUMENTS = ("kick", "snare", "hihat")  # those that the scorer knows
+OTHERS = ("tom", "crash", "ride")
+RIDES = ("gm51", "gm53", "gm59", "RDC", "RDB")  # in the words of the truth, beside those that say ride
 GROUPS = {
     "real music, full mixes": lambda name: name.startswith("mdb_") and name.endswith("_mix"),
     "real drum tracks": lambda name: name.startswith("mdb_") and name.endswith("_drums"),
@@ -41,8 +44,8 @@ def run(eval_path: Path) -> dict:
 
     Returns:
         `with_stem` and `mixture_only`: for each of `GROUPS` F of each instrument (hits of all files pooled) and their
-        mean; truth softer than velocity 30 is not asked for. `velocity_correlation` over the matched hits of gmd_*,
-        and `drumless_hits_a_minute`.
+        mean; truth softer than velocity 30 is not asked for. `toms_and_cymbals` likewise, with how many hits are true
+        and how many were given; `velocity_correlation` over the matched hits of gmd_*, and `drumless_hits_a_minute`.
     """
     eval_path = Path(eval_path)
     transcribe = load_transcriber().transcribe
@@ -52,6 +55,7 @@ def run(eval_path: Path) -> dict:
     return {
         "with_stem": score_groups(eval_path, hits),
         "mixture_only": score_groups(eval_path, alone),
+        "toms_and_cymbals": score_toms_and_cymbals(eval_path, hits),
         "velocity_correlation": correlate_velocities(eval_path, hits),
         "drumless_hits_a_minute": count_drumless_hits(eval_path, transcribe),
     }
@@ -87,6 +91,38 @@ def pool(files: list[dict]) -> dict:
         matched, wanted, given = (sum(row[instrument][key] for row in files) for key in ("tp", "ref", "est"))
         scores[instrument] = round(2 * matched / max(1, wanted + given), 4)
     return {**scores, "mean": round(sum(scores.values()) / len(INSTRUMENTS), 4), "files": len(files)}
+
+
+def score_toms_and_cymbals(eval_path: Path, hits: dict[str, Hits], least_velocity: int = 30) -> dict:
+    """F at 50 ms of toms, crashes and rides over all hits of the files of each group; None where there are none."""
+    counts = {group: {name: np.zeros(3, int) for name in OTHERS} for group in GROUPS}
+    with open(eval_path / "drums" / "manifest.csv", newline="") as file:
+        truths = {Path(row["file"]).stem: row["truth_file"] for row in csv.DictReader(file)}
+    for name, found in hits.items():
+        with open(eval_path / "drums" / truths[name], newline="") as file:
+            truth = [(float(row["time"]), name_other(row), float(row["velocity"])) for row in csv.DictReader(file)]
+        for instrument in OTHERS:
+            wanted = np.array(
+                sorted(t for t, label, loud in truth if label == instrument and not 0 <= loud < least_velocity)
+            )
+            given = found.time_s[found.instrument == instrument]
+            matched = len(mir_eval.util.match_events(wanted, given, 0.05)) if len(wanted) and len(given) else 0
+            for group, belongs in GROUPS.items():
+                counts[group][instrument] += np.array([matched, len(wanted), len(given)]) * belongs(name)
+    return {
+        group: {
+            name: {"F": round(2 * matched / (wanted + given), 4) if wanted else None, "true": wanted, "given": given}
+            for name, (matched, wanted, given) in ((name, count.tolist()) for name, count in of_group.items())
+        }
+        for group, of_group in counts.items()
+    }
+
+
+def name_other(row: dict[str, str]) -> str | None:
+    """tom, crash or ride, where a row of the truth is one of them."""
+    if row["label"] == "cymbal":
+        return "ride" if row["detail"] in RIDES or "ride" in row["detail"].lower() else "crash"
+    return row["label"] if row["label"] == "tom" else None
 
 
 def correlate_velocities(eval_path: Path, hits: dict[str, Hits]) -> dict:

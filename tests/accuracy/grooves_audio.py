@@ -22,7 +22,7 @@ import mido
 import numpy as np
 import soundfile
 
-from catalog.index import shift_beats
+from catalog.vectors import shift_beats
 from tasks.fold import DRUMS, SectionPattern, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits

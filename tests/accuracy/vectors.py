@@ -16,10 +16,10 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from catalog.index import shift_beats
+from catalog.vectors import shift_beats
 from tasks.music.drums import INSTRUMENTS, Hits
 from tasks.music.midi import read_drum_ticks
-from tasks.music.patterns import fold_pattern
+from tasks.music.patterns import ROWS, fold_pattern
 from tasks.music.vectors import average_grooves, drum_vector, fit_two_bars
 
 # Notes of the Roland TD-11 that the data set was played on, beside General MIDI: the edges of the hi-hat.
@@ -190,7 +190,7 @@ def tell_fills(train_path: Path, nearest: int = 10) -> dict:
 
 
 def describe_structure(grids: np.ndarray) -> np.ndarray:
-    """Syncopation, density of kick, snare and hihat, and strength of the backbeat of grids (n, 3, 32), (n, 5).
+    """Syncopation, density of low, mid and high drums, and strength of the backbeat of grids (n, ROWS, 32), (n, 5).
 
     Syncopation is the metrical weight that a hit lacks beside the rest that follows it.
 
@@ -203,7 +203,9 @@ def describe_structure(grids: np.ndarray) -> np.ndarray:
     lacking = np.maximum(np.roll(level, -1) - level, 0)
     syncopation = (played * rest_after * lacking).sum(axis=1)
     backbeat = grids[:, 1, [4, 12, 20, 28]].sum(axis=1) / np.maximum(grids[:, 1].sum(axis=1), 1e-6)
-    return np.column_stack([syncopation, *(grids > 0.1).sum(axis=2).T, backbeat])
+    struck = dict(zip(ROWS, (grids > 0.1).transpose(1, 0, 2), strict=True))
+    groups = (struck["kick"], struck["snare"] | struck["tom"], struck["hihat"] | struck["ride"])
+    return np.column_stack([syncopation, *(group.sum(axis=1) for group in groups), backbeat])
 
 
 def load_performances(train_path: Path, kind: str = "beat") -> list[Performance]:
@@ -290,14 +292,13 @@ def draw(same: np.ndarray, other: np.ndarray, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def make_average(train_path: Path) -> np.ndarray:
+def make_average(train_path: Path) -> list[list[float]]:
     """The average groove of the data set, as it stands in tasks/music/vectors.py."""
     patterns = [fold(p) for p in load_performances(train_path) if len(p.quarter_hits)]
-    return average_grooves([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in patterns if p])
+    return average_grooves(np.array([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in patterns if p]))
 
 
 if __name__ == "__main__":
     train = Path(sys.argv[1])
-    np.set_printoptions(linewidth=118)
-    print(repr(make_average(train)))
+    print(make_average(train))
     print(json.dumps(run(train, Path(sys.argv[2]) if len(sys.argv) > 2 else None), indent=1))

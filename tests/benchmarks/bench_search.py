@@ -1,7 +1,7 @@
 """How fast similar patterns are found and precomputed, in one run on one machine, against exact search and two others.
 
-Run as a script with the folder that holds groove/ and, if need be, the sizes. The vectors are made up: kick, snare and
-hi-hat of real grooves, some from another one, with hits added, missed and of other loudness; the spread of their
+Run as a script with the folder that holds groove/ and, if need be, the sizes. The vectors are made up: the drums of
+real grooves, some from another one, with hits added, missed and of other loudness; the spread of their
 cosines is printed beside the real one. Times are processor time on one thread, so that a busy machine tells the same.
 All pairs are extrapolated from a sample of queries, for the index as for exact search. `hnswlib` and `usearch` are
 measured where they are installed (`make bench-search` does).
@@ -20,16 +20,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from catalog.index import (
-    DIMENSIONS,
-    GrooveIndex,
-    IndexParams,
-    build_proposer,
-    choose_kind,
-    shift_beats,
-    tune_recall,
-)
+from catalog.index import GrooveIndex, IndexParams, build_proposer, choose_kind, tune_recall
 from catalog.neighbours import NeighbourParams
+from catalog.vectors import DIMENSIONS, shift_beats
+from tasks.music.patterns import ROWS
 from tasks.music.vectors import centre_grids, fit_two_bars
 from tests.accuracy.vectors import fold, load_performances
 
@@ -39,7 +33,7 @@ SAMPLE = 400
 GRAPHS_UP_TO = 100_000  # vectors: graphs of more take longer to build than the rest of the run
 NEIGHBOURS = 20
 ANOTHER_ROW = 0.25  # of the instruments of a made-up groove: played as in another groove
-CHANGED = 0.04  # of the steps of a made-up groove: hits missed, or added
+CHANGED = 0.04  # of the steps of a drum that a made-up groove plays: hits missed, or added
 DRAWN_AT_ONCE = 100_000
 
 
@@ -47,7 +41,7 @@ def run(train_path: Path = TRAIN, sizes: tuple[int, ...] = SIZES) -> dict:
     """Measure each size.
 
     Returns:
-        For each size the kind of index, seconds to build it, milliseconds a query at all eight shifts for its 20
+        For each size the kind of index, seconds to build it, milliseconds a query at all shifts for its 20
         nearest (`index`, `exact` by FAISS, and the graphs), the hours that all pairs take, recall@20, bytes a vector
         and the most memory held; milliseconds of a filtered query; and the cosines of random pairs.
     """
@@ -62,7 +56,7 @@ def run(train_path: Path = TRAIN, sizes: tuple[int, ...] = SIZES) -> dict:
 
 
 def load_grids(train_path: Path) -> np.ndarray:
-    """The grooves of the data set, float32 (n, 3, 32)."""
+    """The grooves of the data set, float32 (n, ROWS, 32)."""
     folded = [fold(performance) for performance in load_performances(train_path) if len(performance.quarter_hits)]
     return np.array([fit_two_bars(p.steps, p.steps_per_bar, p.time_signature) for p in folded if p])
 
@@ -73,11 +67,11 @@ def draw(grids: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     parts = []
     for start in range(0, count, DRAWN_AT_ONCE):
         size = min(DRAWN_AT_ONCE, count - start)
-        chosen = np.repeat(random.integers(0, len(grids), (size, 1)), 3, axis=1)
+        chosen = np.repeat(random.integers(0, len(grids), (size, 1)), len(ROWS), axis=1)
         other = random.random(chosen.shape) < ANOTHER_ROW
         chosen = np.where(other, random.integers(0, len(grids), chosen.shape), chosen)
-        drawn = np.stack([grids[chosen[:, row], row] for row in range(3)], axis=1)
-        changed = random.random(drawn.shape) < CHANGED
+        drawn = np.stack([grids[chosen[:, row], row] for row in range(len(ROWS))], axis=1)
+        changed = (random.random(drawn.shape) < CHANGED) & (drawn > 0.1).any(axis=2, keepdims=True)
         drawn = np.where(changed, np.where(drawn > 0.1, 0.0, random.uniform(0.1, 0.8, drawn.shape)), drawn)
         drawn *= random.uniform(0.7, 1.3, drawn.shape)
         parts.append(centre_grids(drawn.astype(np.float32)))
@@ -98,7 +92,7 @@ def measure(vectors: np.ndarray) -> dict:
     rows = make_rows(vectors)
     params = IndexParams(neighbours=NeighbourParams())
     kind = choose_kind(size, params)
-    index = GrooveIndex(rows)
+    index = GrooveIndex(rows, "drums")
     build_s, index.proposer = timed(lambda: build_proposer(index.vectors, kind))
     tune_s, _ = timed(lambda: tune_recall(index, params))
     index_s, (_, found) = timed(lambda: index.find_nearest(queries, NEIGHBOURS))
@@ -172,7 +166,7 @@ def measure_filtered(index: GrooveIndex) -> float:
 
 
 def measure_graph(build: Callable, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray) -> dict:
-    """A graph over the vectors, asked at all eight shifts."""
+    """A graph over the vectors, asked at all shifts."""
     build_s, search = timed(lambda: build(vectors))
     query_s, found = timed(lambda: search(queries))
     return {

@@ -8,8 +8,6 @@ import pytest
 from catalog.errors import MissingIndex, StaleIndex
 from catalog.filters import TEXTS
 from catalog.index import (
-    DIMENSIONS,
-    SHIFTS,
     GrooveIndex,
     IndexParams,
     LowRecall,
@@ -19,12 +17,12 @@ from catalog.index import (
     is_fresh,
     open_index,
     refresh_indexes,
-    shift_beats,
     tune_recall,
 )
 from catalog.lake import connect
 from catalog.neighbours import NeighbourParams, find_neighbours
 from catalog.tables import PATTERNS, REJECTS, TRACKS, make_id
+from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
 
 SMALL = IndexParams(flat_below=50, codes="PQ48x4fsr")
 
@@ -73,14 +71,12 @@ def make_index(vectors, kind="Flat", tracks=None, public=None):
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS),
         }
     )
-    return GrooveIndex(rows, build_proposer(vectors, kind))
+    return GrooveIndex(rows, "drums", build_proposer(vectors, kind))
 
 
 def compare(first, second):
     """The similarities of all pairs, by the definition."""
-    return np.max(
-        [np.roll(first.reshape(-1, 3, 32), 2 * h, axis=2).reshape(-1, 96) @ second.T for h in range(16)], axis=0
-    )
+    return np.max([turned @ second.T for turned in shift_beats(first).transpose(1, 0, 2)], axis=0)
 
 
 def test_the_kind_follows_the_number_of_vectors():

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
+from catalog.index import IndexParams, refresh_indexes
 from catalog.neighbours import NeighbourParams
 from catalog.tables import PATTERNS, SONG_GROUPS, TRACKS, make_id
+from catalog.vectors import DIMENSIONS
 
 PARAMS = IndexParams(neighbours=NeighbourParams(count=3, least=0.5, incremental_share=0.6))
 

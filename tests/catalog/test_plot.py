@@ -31,7 +31,7 @@ def draw(lake, pattern_ids, tmp_path):
 
 
 def test_drums_and_bass_are_drawn_side_by_side(lake, tmp_path):
-    drums = add_pattern(lake, "beat", "drums", [0.8] + [0.0] * 47, "kick=x...............")
+    drums = add_pattern(lake, "beat", "drums", [0.8] + [0.0] * 79, "kick=x...............")
     bass = add_pattern(lake, "line", "bass", [0.8] + [0.0] * 7 + [0.8] + [0.0] * 7, "bass=0.......7.......")
     drawn = draw(lake, [drums, bass], tmp_path)
     assert all(f"<!-- {word}" in drawn for word in ("beat · 120.0 bpm", "line · 120.0 bpm", "kick", "semitones"))
@@ -43,6 +43,13 @@ def test_a_bass_note_is_drawn_at_its_height_above_the_main_note(lake, tmp_path):
     high = draw(lake, [add_pattern(lake, "low2", "bass", steps, "bass=b...............")], tmp_path)
     drawn = [[line for line in text.splitlines() if "opacity: 0.8" in line] for text in (low, high)]
     assert drawn[0] and drawn[1] and drawn[0] != drawn[1]
+
+
+def test_toms_and_rides_are_drawn_where_they_are_played(lake, tmp_path):
+    plain = draw(lake, [add_pattern(lake, "plain", "drums", [0.8] + [0.0] * 79, "")], tmp_path)
+    ridden = draw(lake, [add_pattern(lake, "ridden", "drums", [0.8] + [0.0] * 78 + [0.8], "")], tmp_path)
+    assert "<!-- ride -->" in ridden and "<!-- tom -->" not in ridden
+    assert "<!-- hihat -->" in plain and "<!-- ride -->" not in plain
 
 
 def test_an_unknown_pattern_is_named(lake, tmp_path):

@@ -6,11 +6,12 @@ import pytest
 import catalog
 from catalog import search
 from catalog.errors import BadQuery, UnknownId
-from catalog.index import DIMENSIONS, IndexParams, refresh_indexes
+from catalog.index import IndexParams, refresh_indexes
 from catalog.lake import Lake, connect
 from catalog.neighbours import NeighbourParams
 from catalog.search import search_frame, search_patterns
 from catalog.tables import PATTERNS, SECTIONS, SONG_GROUPS, TRACKS, make_id
+from catalog.vectors import DIMENSIONS, shift_beats
 
 COUNT = 120
 COPIES = (13, 14)  # two tracks of one song
@@ -185,7 +186,7 @@ def test_the_parts_of_the_instruments_add_up_to_the_score(reader, lake):
 
 @pytest.mark.parametrize("beats", [3, 4.5])
 def test_a_groove_is_found_from_another_beat(reader, lake, beats):
-    late = np.roll(draw_vectors(COUNT)[7].reshape(3, 32), int(4 * beats), axis=1).ravel()
+    late = shift_beats(draw_vectors(COUNT)[7:8])[0, int(2 * beats)]
     frame = search_frame(reader, lake.folder, vector=late, limit=1)
     assert frame.pattern_id.tolist() == [name_pattern(7)]
     assert frame.similarity_score[0] == pytest.approx(1, abs=1e-6)

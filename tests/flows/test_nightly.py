@@ -3,8 +3,8 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from catalog.alignment import CHROMAPRINT
-from catalog.index import DIMENSIONS
 from catalog.tables import FINGERPRINTS, PATTERNS, TRACKS, make_id
+from catalog.vectors import DIMENSIONS
 from flows.nightly import nightly
 from tasks import nightly as stations
 

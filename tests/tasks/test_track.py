@@ -68,7 +68,7 @@ def test_every_table_of_a_track_has_rows_of_its_schema(mixed, backbeat):
     assert set(made) == {table.name for table in TRACK_TABLES}
     for name, rows in made.items():
         assert BY_NAME[name].make_rows(rows).num_rows == len(rows)
-    assert set(json.loads(made["patterns"][0]["midi_data"])) == {"kick", "snare", "hihat"}
+    assert set(json.loads(made["patterns"][0]["midi_data"])) >= {"kick", "snare", "hihat"}
 
 
 def test_the_same_file_gives_the_same_rows(mixed, backbeat):

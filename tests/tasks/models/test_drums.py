@@ -68,11 +68,23 @@ def test_the_drum_stem_is_heard_beside_the_mixture(transcriber):
     assert (hits.instrument == "snare").sum() >= len(times["snare"]) - 1
 
 
-def test_only_kick_snare_and_hihat_become_hits(transcriber):
+def test_a_beat_without_toms_and_rides_has_none(transcriber):
+    assert set(transcriber.transcribe(log_mel_of(beat()[0])).instrument) == {"kick", "snare", "hihat"}
+
+
+def test_a_fill_on_toms_is_heard(transcriber):
     samples, _ = beat()
-    tom = np.sin(2 * np.pi * 110 * np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ) * decaying(0.5, 0.15)
-    samples[: len(tom)] += 0.5 * tom
-    assert set(transcriber.transcribe(log_mel_of(samples)).instrument) == {"kick", "snare", "hihat"}
+    t = np.arange(round(0.4 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    times_s = [4.625, 4.75, 4.875]
+    for at_s, pitch_hz in zip(times_s, (190, 150, 110), strict=True):
+        tom = np.sin(2 * np.pi * (pitch_hz * t + 1.5 * (1 - np.exp(-t / 0.03)))) * decaying(0.4, 0.12)
+        start = round(at_s * SAMPLE_RATE_HZ)
+        part = samples[start : start + len(tom)]
+        part += 0.5 * tom[: len(part)]
+    hits = transcriber.transcribe(log_mel_of(samples))
+    found = hits.time_s[hits.instrument == "tom"]
+    assert len(found) >= 2
+    assert all(np.abs(np.array(times_s) - time_s).min() < 0.03 for time_s in found)
 
 
 def test_silence_has_no_hits(transcriber):

@@ -6,7 +6,7 @@ from tasks.music.drums import (
     NOTES_OF_INSTRUMENT,
     Hits,
     PeakParams,
-    doubt_lone_hihats,
+    doubt_lone_cymbals,
     drop_stray_hits,
     expect_hits,
     instrument_of,
@@ -21,8 +21,12 @@ from tasks.music.signals import HOP_S
 def bumps(frames: int, peaks: dict[int, list[float]]) -> np.ndarray:
     """Activations with a bump of width 2 frames and height 0.9 at the given frames of each row."""
     at = np.arange(frames)
-    rows = [sum((0.9 * np.exp(-((at - p) ** 2) / 2) for p in peaks.get(r, [])), np.zeros(frames)) for r in range(3)]
-    return np.stack(rows)
+    return np.stack(
+        [
+            sum((0.9 * np.exp(-((at - p) ** 2) / 2) for p in peaks.get(row, [])), np.zeros(frames))
+            for row in range(len(INSTRUMENTS))
+        ]
+    )
 
 
 @pytest.mark.parametrize("instrument", NOTES_OF_INSTRUMENT)
@@ -40,7 +44,7 @@ def test_a_peak_between_frames_gets_the_time_between_them():
 
 
 def test_simultaneous_hits_stand_in_the_order_of_the_instruments():
-    hits = pick_hits(bumps(100, {2: [50], 0: [50], 1: [50]}))
+    hits = pick_hits(bumps(100, {row: [50] for row in (5, 2, 0, 4, 3, 1)}))
     assert hits.instrument.tolist() == list(INSTRUMENTS)
 
 
@@ -51,11 +55,11 @@ def test_hits_ascend_in_time():
 
 
 def test_nothing_below_the_threshold_is_a_hit():
-    assert len(pick_hits(bumps(100, {0: [50]}), params=PeakParams(thresholds=(0.95, 0.95, 0.95)))) == 0
+    assert len(pick_hits(bumps(100, {0: [50]}), params=PeakParams(thresholds=(0.95,) * len(INSTRUMENTS)))) == 0
 
 
 def test_a_plateau_is_one_hit():
-    activations = np.zeros((3, 100))
+    activations = np.zeros((len(INSTRUMENTS), 100))
     activations[0, 40:43] = 0.9
     assert len(pick_hits(activations)) == 1
 
@@ -67,14 +71,15 @@ def test_of_two_peaks_closer_than_the_gap_the_greater_stays():
 
 
 def test_velocity_and_confidence_stay_in_their_ranges():
-    activations = np.array([[0, 1.0, 0, 0, 0, 0], [0, 0, 0, 0.5, 0, 0], [0.0] * 6])
+    activations = np.zeros((len(INSTRUMENTS), 6))
+    activations[0, 1], activations[1, 3] = 1.0, 0.5
     hits = pick_hits(activations, velocities=2 * activations)
     assert hits.velocity.tolist() == [127, 127]
     assert hits.confidence.tolist() == [1.0, 0.5]
 
 
 def test_no_frames_have_no_hits():
-    assert len(pick_hits(np.zeros((3, 0)))) == 0
+    assert len(pick_hits(np.zeros((len(INSTRUMENTS), 0)))) == 0
 
 
 def kicks(times_s: list[float], confidence: float) -> Hits:
@@ -130,17 +135,17 @@ def test_silence_has_no_presence():
 def test_faint_hits_have_their_activation_for_confidence():
     activations = bumps(100, {0: [30], 1: [60]})
     activations[1] *= 0.3
-    faint = pick_faint_hits(activations, np.full((3, 100), 0.5))
+    faint = pick_faint_hits(activations, np.full(activations.shape, 0.5))
     assert faint.instrument.tolist() == ["kick", "snare"]
     assert faint.confidence.tolist() == pytest.approx([0.9, 0.27], abs=0.01)
     assert expect_hits(faint).velocity.tolist() == pytest.approx([0.9 * 64, 0.27 * 64], rel=0.02)
 
 
-def test_hihats_with_no_kick_or_snare_in_reach_are_doubted():
+def test_cymbals_with_no_kick_or_snare_in_reach_are_doubted():
     time_s = np.array([0.0, 1.0, 9.0, 9.5])
-    instrument = np.array(["kick", "hihat", "hihat", "hihat"])
+    instrument = np.array(["kick", "hihat", "ride", "hihat"])
     hits = Hits(time_s, instrument, np.full(4, 90), np.full(4, 0.8, np.float32))
-    doubted = doubt_lone_hihats(hits)
+    doubted = doubt_lone_cymbals(hits)
     assert doubted.confidence.tolist() == pytest.approx([0.8, 0.8, 0.4, 0.4])
     assert doubted.confidence.dtype == np.float32
     assert doubted.time_s.tolist() == hits.time_s.tolist()
@@ -150,8 +155,8 @@ def test_hihats_between_a_kick_and_a_far_snare_are_not_doubted():
     hits = Hits(
         np.array([0.0, 7.0, 30.0]), np.array(["hihat", "snare", "kick"]), np.full(3, 90), np.full(3, 0.8, np.float32)
     )
-    assert doubt_lone_hihats(hits).confidence.tolist() == pytest.approx([0.8] * 3)
+    assert doubt_lone_cymbals(hits).confidence.tolist() == pytest.approx([0.8] * 3)
 
 
 def test_doubt_of_no_hits_is_none():
-    assert len(doubt_lone_hihats(kicks([], 0.9))) == 0
+    assert len(doubt_lone_cymbals(kicks([], 0.9))) == 0

@@ -39,7 +39,7 @@ def onset_steps(pattern, row):
 def test_a_groove_is_folded_into_two_bars():
     times, positions = make_beats(8)
     pattern = fold_pattern(make_hits([ROCK] * 8, jitter_s=0.01), times, positions, 0.0, 16.0, "4/4")
-    assert (pattern.bars, pattern.steps_per_bar, pattern.steps.shape) == (2, 16, (3, 32))
+    assert (pattern.bars, pattern.steps_per_bar, pattern.steps.shape) == (2, 16, (5, 32))
     assert onset_steps(pattern, 0) == [0, 8, 16, 24]
     assert onset_steps(pattern, 1) == [4, 12, 20, 28]
     assert len(onset_steps(pattern, 2)) == 16
@@ -102,7 +102,7 @@ def test_a_single_bar_is_a_pattern_of_one_bar():
     times, positions = make_beats(1)
     pattern = fold_pattern(make_hits([ROCK]), times, positions, 0.0, 2.0)
     assert pattern.bars == 1
-    assert pattern.steps.shape == (3, 16)
+    assert pattern.steps.shape == (5, 16)
     assert pattern.quality_score < fold_pattern(make_hits([ROCK] * 8), *make_beats(8), 0.0, 16.0).quality_score
 
 

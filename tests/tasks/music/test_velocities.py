@@ -75,8 +75,9 @@ def test_no_hits_stay_none():
 
 @pytest.mark.parametrize(("instrument", "frequency_hz"), [("kick", 60), ("snare", 1_000), ("hihat", 10_000)])
 def test_energy_goes_to_the_instrument_of_its_band(instrument, frequency_hz):
+    main = INSTRUMENTS[:3]  # the others share their bands with these
     bands = np.zeros((MEL_BANDS, 1), np.float32)
     bands[np.abs(mel_centres_hz() - frequency_hz).argmin()] = 0.25
     energy = measure_band_energy(bands)[:, 0]
-    assert energy[INSTRUMENTS.index(instrument)] == pytest.approx(0.25, rel=1e-3)
-    assert energy.sum() == pytest.approx(0.25, rel=1e-3)
+    assert energy[main.index(instrument)] == pytest.approx(0.25, rel=1e-3)
+    assert energy[: len(main)].sum() == pytest.approx(0.25, rel=1e-3)
