@@ -86,10 +86,10 @@ def fold_sections(
                 line.bars,
                 line.steps_per_bar,
                 line.velocity,
-                write_bassline(line.interval, line.steps_per_bar),
+                write_bassline(line.interval, line.steps_per_bar, rhythm.time_signature),
                 line.midi_data,
                 round(trust * line.quality_score, 4),
                 measure_feel(bass.time_s, *place, rhythm.time_signature, hits.time_s),
-                bass_vector(line.velocity, line.interval, line.steps_per_bar),
+                bass_vector(line.velocity, line.interval, line.steps_per_bar, rhythm.time_signature),
                 midi,
             )

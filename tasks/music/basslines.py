@@ -11,9 +11,9 @@ import numpy as np
 
 from tasks.music.notes import Notes
 from tasks.music.patterns import MAX_VELOCITY, Bars, find_bars, measure_regularity, pair_bars
-from tasks.music.vectors import BAR_STEPS, BARS, DIMENSIONS, OTHER_BARS, BadSteps, fit_two_bars
+from tasks.music.vectors import BAR_OF_SIX_EIGHT, BAR_STEPS, BARS, DIMENSIONS, OTHER_BARS, BadSteps, fit_two_bars
 
-VERSION = "nearest-bars-1+fifths-1"
+VERSION = "nearest-bars-1+fifths-2"
 SEMITONES = 12
 FIFTH = 7
 REST = -1
@@ -129,7 +129,9 @@ def place_notes(notes: Notes, bars: Bars) -> np.ndarray:
     return np.where(grid == strongest, grid, 0.0).astype(np.float32)
 
 
-def bass_vector(velocity: np.ndarray, interval: np.ndarray, steps_per_bar: int = BAR_STEPS) -> np.ndarray:
+def bass_vector(
+    velocity: np.ndarray, interval: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signature: str | None = None
+) -> np.ndarray:
     """Turn a bass pattern into 96 numbers that are compared as cosines, in the shape of a drum vector.
 
     ======  ====================================================================================
@@ -141,11 +143,13 @@ def bass_vector(velocity: np.ndarray, interval: np.ndarray, steps_per_bar: int =
 
     Every row is blurred a little over the neighbouring steps, and most of its mean is taken off. For two lines in one
     rhythm the cosine falls with the distance of their pitches on the circle of fifths: a fifth is near, a tritone far.
+    Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do.
 
     Args:
         velocity: float (bars · steps_per_bar,), 0 to 1, of one bar or two.
         interval: int, likewise; see `BassPattern`.
         steps_per_bar: 16 in 4/4.
+        time_signature: Tells a bar of 6/8 from one of 3/4.
 
     Returns:
         float32 (96,) of length 1; zeros for a line without notes.
@@ -160,35 +164,38 @@ def bass_vector(velocity: np.ndarray, interval: np.ndarray, steps_per_bar: int =
         raise ValueError("A bass line holds finite velocities only.")
     loud = np.clip(velocity, 0, 1) ** VELOCITY_POWER
     angle = 2 * np.pi * FIFTH * interval / SEMITONES
-    grid = fit_two_bars(np.stack([loud, loud * np.cos(angle), loud * np.sin(angle)]), steps_per_bar)
+    grid = fit_two_bars(np.stack([loud, loud * np.cos(angle), loud * np.sin(angle)]), steps_per_bar, time_signature)
     rows = (1 - 2 * BLUR) * grid + BLUR * (np.roll(grid, 1, axis=1) + np.roll(grid, -1, axis=1))
     rows = (rows - CENTRED * rows.mean(axis=1, keepdims=True)) * np.array([[1.0], [PITCH_WEIGHT], [PITCH_WEIGHT]])
     length = np.linalg.norm(rows)
     return np.zeros(DIMENSIONS, np.float32) if length < 1e-6 else (rows / length).ravel().astype(np.float32)
 
 
-def write_bassline(interval: np.ndarray, steps_per_bar: int = BAR_STEPS) -> str:
+def write_bassline(interval: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signature: str | None = None) -> str:
     """Write a line in words: a digit for each note, its semitones above the main note, a for 10 and b for 11.
 
     Returns:
-        Such as "bass=0.......7...5..."; equal bars are written once.
+        Such as "bass=0.......7...5...", after "6/8" where that is the meter; equal bars are written once.
     """
     bars = np.asarray(interval).reshape(-1, steps_per_bar)
     if (bars == bars[:1]).all():
         bars = bars[:1]
-    return "bass=" + "".join("." if step == REST else DIGITS[step] for step in bars.ravel())
+    words = "bass=" + "".join("." if step == REST else DIGITS[step] for step in bars.ravel())
+    return f"6/8 {words}" if time_signature == "6/8" else words
 
 
-def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int]:
+def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int, str | None]:
     """Read a line as `write_bassline` writes it; a bar of 1, 2, 4 or 8 steps is repeated.
 
     Returns:
-        Velocities, intervals and steps in a bar, as `bass_vector` takes them.
+        Velocities, intervals, steps in a bar and the time signature, as `bass_vector` takes them.
 
     Raises:
         BadSteps: Another character or number of steps, or no note.
     """
-    name, _, steps = text.strip().partition("=")
+    first, _, rest = text.strip().partition(" ")
+    time_signature, line = ("6/8", rest) if first == "6/8" else (None, text)
+    name, _, steps = line.strip().partition("=")
     unknown = set(steps.lower()) - set(DIGITS + RESTS)
     if name != "bass" or unknown or not steps:
         told = f'"{sorted(unknown)[0]}" is no step' if unknown else f'"{text}" is no bass line'
@@ -198,14 +205,19 @@ def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int]:
     interval = np.array([REST if step in RESTS else DIGITS.index(step) for step in steps.lower()])
     if (interval == REST).all():
         raise BadSteps(f"{text} has no note.")
-    if BARS * BAR_STEPS % len(interval) == 0:
+    if time_signature:
+        if len(interval) not in (BAR_OF_SIX_EIGHT, BARS * BAR_OF_SIX_EIGHT):
+            raise BadSteps(f"{text} has {len(interval)} steps; a bar of 6/8 has 12, and two have 24.")
+        steps_per_bar = BAR_OF_SIX_EIGHT
+    elif BARS * BAR_STEPS % len(interval) == 0:
         interval, steps_per_bar = np.tile(interval, BARS * BAR_STEPS // len(interval)), BAR_STEPS
     else:
         fits = [bar for bar in OTHER_BARS if len(interval) in (bar, BARS * bar)]
         if not fits:
             raise BadSteps(f"{text} has {len(interval)} steps; 1, 2, 4, 8, 16, 32, or bars of 12, 14 or 20 are read.")
         steps_per_bar = fits[0]
-    return np.where(interval == REST, 0.0, WRITTEN_VELOCITY).astype(np.float32), interval, steps_per_bar
+    velocity = np.where(interval == REST, 0.0, WRITTEN_VELOCITY).astype(np.float32)
+    return velocity, interval, steps_per_bar, time_signature
 
 
 def _compare(pairs: np.ndarray) -> np.ndarray:

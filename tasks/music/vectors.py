@@ -99,7 +99,8 @@ def centre_grids(grids: np.ndarray) -> np.ndarray:
 def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | None = None) -> np.ndarray:
     """Bring a grid of one or two bars of any meter to two bars of 16 steps, (rows, n) to float32 (rows, 32).
 
-    A single bar is repeated. Beats in three parts become beats of four steps, which they are as long as. The steps of
+    A single bar is repeated. Beats in three parts become beats of four steps, which they are as long as; of two steps
+    that become one the louder counts, the first of equals. The steps of
     other meters are spread over the 16 by their place in the bar, those between two steps shared by both: rhythms of
     one meter stay comparable with each other.
     """
@@ -107,7 +108,9 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
         thirds = steps.reshape(len(steps), -1, len(STEPS_OF_THIRDS))
         beats = np.zeros((*thirds.shape[:2], BEAT_STEPS), np.float32)
         for part, step in enumerate(STEPS_OF_THIRDS):
-            beats[:, :, step] = np.maximum(beats[:, :, step], thirds[:, :, part])
+            beats[:, :, step] = np.where(
+                np.abs(thirds[:, :, part]) > np.abs(beats[:, :, step]), thirds[:, :, part], beats[:, :, step]
+            )
         return np.stack([np.resize(row, GRID_STEPS) for row in beats])
     bars = steps.reshape(len(steps), -1, steps_per_bar)
     if bars.shape[1] == 1:

@@ -108,8 +108,8 @@ def test_a_line_without_notes_is_like_nothing():
 
 def test_words_are_read_as_they_are_written():
     for words in ("bass=0.......7...5...", "bass=0.b.a...........0.b.a...2......."):
-        _, interval, steps_per_bar = read_bassline(words)
-        assert write_bassline(interval, steps_per_bar) == words
+        _, *line = read_bassline(words)
+        assert write_bassline(*line) == words
 
 
 def test_a_bar_of_three_quarters_is_read_in_its_meter():
@@ -136,3 +136,15 @@ def test_a_vector_of_other_shapes_is_refused():
         bass_vector(np.zeros(15), np.full(15, REST))
     with pytest.raises(ValueError, match="finite"):
         bass_vector(np.full(16, np.nan), np.zeros(16))
+
+
+def test_a_line_in_six_eight_is_the_one_in_triplets():
+    words = "6/8 bass=0...5.0...7."
+    assert write_bassline(*read_bassline(words)[1:]) == words
+    assert vector(words) @ vector("bass=0..50..7") == pytest.approx(1, abs=1e-6)
+    assert vector(words) @ vector(words.removeprefix("6/8 ")) < 0.9
+
+
+def test_a_bar_of_six_eight_has_twelve_steps():
+    with pytest.raises(BadSteps, match="a bar of 6/8 has 12"):
+        read_bassline("6/8 bass=0...7")
