@@ -145,16 +145,26 @@ def correlate_velocities(eval_path: Path, hits: dict[str, Hits]) -> dict:
 def count_drumless_hits(eval_path: Path, transcribe: Transcribe) -> float:
     """Hits a minute on the songs of `stems` with their drums left out."""
     hits, minutes = 0, 0.0
-    for path in read_manifest(eval_path / "stems"):
-        song = path.stem.rsplit("_", 1)[0]
-        parts = (eval_path / "stems" / "audio" / f"{song}_{part}.flac" for part in ("vocals", "bass", "other", "lead"))
-        stems = [part for part in parts if part.is_file()]
-        signals = [read_audio(stem) for stem in stems]
-        length = min(signal.samples.shape[1] for signal in signals)
-        rest = Signal(np.sum([signal.samples[:, :length] for signal in signals], axis=0))
+    for stems in list_drumless(eval_path):
+        rest = add_up(stems)
         hits += len(transcribe(*hear(rest)))
         minutes += rest.duration_s / 60
     return round(hits / minutes, 2)
+
+
+def list_drumless(eval_path: Path) -> list[tuple[Path, ...]]:
+    """The stems of each song of `stems` but its drums."""
+    audio, names = eval_path / "stems" / "audio", ("vocals", "bass", "other", "lead")
+    songs = [path.stem.rsplit("_", 1)[0] for path in read_manifest(eval_path / "stems")]
+    parts = [[audio / f"{song}_{name}.flac" for name in names] for song in songs]
+    return [tuple(path for path in paths if path.is_file()) for paths in parts]
+
+
+def add_up(stems: tuple[Path, ...]) -> Signal:
+    """The sum of stems, as long as the shortest."""
+    signals = [read_audio(stem) for stem in stems]
+    length = min(signal.samples.shape[1] for signal in signals)
+    return Signal(np.sum([signal.samples[:, :length] for signal in signals], axis=0))
 
 
 def read_manifest(folder: Path) -> list[Path]:

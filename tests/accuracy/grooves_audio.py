@@ -31,6 +31,7 @@ from tasks.music.sections import Sections
 from tasks.music.vectors import DIMENSIONS
 from tasks.track import Analysis, TrackParams, analyse_file
 from tasks.watch import StageWatch
+from tests.accuracy.drums import add_up, list_drumless
 from tests.accuracy.vectors import TD11_NOTES, Performance, load_performances
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -48,6 +49,7 @@ class Take:
 
     Attributes:
         bars: The first of its bars that is played and how many, cut like a loop to the sample; None plays it whole.
+        music: Stems that are played along, together as loud as the drums, whatever their tempo.
     """
 
     kit: str = CORPUS_KIT
@@ -55,6 +57,7 @@ class Take:
     gain_db: float = 0.0
     mp3_bit_s: int | None = None
     bars: tuple[int, int] | None = None
+    music: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def run(train_path: Path, count: int | None = None, part: str = "first", workers
         train_path: The folder that holds groove/.
         count: How many performances, evenly drawn; all by default.
         part: "first" are those, "second" as many of the others; with " loops" after it, a loop of 1, 2 or 4 bars is cut
-            from each, and stays WAV.
+            from each, and stays WAV; with " in music", the songs of the evaluation set beside the folder play along in
+            the queries, less their drums.
         workers: Processes.
 
     Returns:
@@ -133,6 +137,9 @@ def run(train_path: Path, count: int | None = None, part: str = "first", workers
         loops = [choose_bars(performance, number) for number, performance in enumerate(performances)]
         takes = [replace(take, mp3_bit_s=None, bars=bars) for take, bars in zip(takes, loops, strict=True)]
         plain = [Take(bars=bars) for bars in loops]
+    if part.endswith("in music"):
+        songs = list_drumless(Path(train_path).parent / "eval")
+        takes = [replace(take, music=songs[number % len(songs)]) for number, take in enumerate(takes)]
     files = [find_midi(train_path, performance.name) for performance in performances]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         corpus = list(pool.map(hear, performances, files, plain))
@@ -209,10 +216,19 @@ def render(midi_path: Path, take: Take, folder: Path, start_s: float = 0.0, leng
     samples = samples[first : first + count] * 10 ** (take.gain_db / 20)
     if take.bars:
         samples = np.pad(samples, ((0, count - len(samples)), (0, 0)))
+    if take.music:
+        played = add_up(take.music).samples
+        music = np.resize(np.broadcast_to(played, (2, played.shape[1])).T, samples.shape)
+        samples = samples + music * (measure_level(samples) / measure_level(music))
     if take.mp3_bit_s is None:
         soundfile.write(wav, samples, RATE_HZ)
         return wav
     return write_mp3(folder / "played.mp3", samples, take.mp3_bit_s)
+
+
+def measure_level(samples: np.ndarray) -> float:
+    """The root of the mean square; more than 0."""
+    return float(np.sqrt(np.mean(samples**2))) + 1e-9
 
 
 def write_mp3(path: Path, samples: np.ndarray, bit_s: int) -> Path:
