@@ -36,7 +36,7 @@ def shown(write_track, tmp_path_factory):
     (job,) = make_plan([write_track(folder / "music" / "beat.wav")], None, None, {}).jobs
     with Lake.open(folder / "lake") as lake:
         commit_shard(lake, "c/000", [analyse_track(job, TrackParams(stems=0))], make_id("run", 1), Owner())
-        with lake.transaction("a bass line, whose steps are one row and not three") as change:
+        with lake.transaction("a bass line, whose steps are one row and not five") as change:
             (drums,) = lake.query("FROM patterns").to_pylist()
             bass = {"instrument_type": "bass", "pattern_id": make_id("pattern", "bass"), "steps": [1.0] * 32, "bars": 2}
             change.insert("patterns", BY_NAME["patterns"].make_rows([drums | bass]))
@@ -59,7 +59,7 @@ def test_it_reads_and_asks(shown):
 
 def test_it_draws_the_beat_that_is_there(shown):
     _, names = shown
-    kick, snare, hihat = names["grid"]
+    kick, snare, hihat, _, _ = names["grid"]
     assert set(kick.argsort()[-2:]) == {0, 8} and set(snare.argsort()[-2:]) == {4, 12}
     assert min(hihat[::2]) > max(hihat[1::2])
 
