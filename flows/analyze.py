@@ -54,7 +54,7 @@ def analyze_clip(
             "existing_sections": list(known.existing_sections),
             "duration": round(analysis.duration_s, 3),
             "midi_data": pattern.midi_data if pattern else None,
-            "pattern": _describe(pattern),
+            "pattern": describe_pattern(pattern) if pattern else None,
             "tempo": analysis.rhythm.tempo_bpm,
             "tempo_confidence": analysis.rhythm.tempo_confidence,
             "time_signature": analysis.rhythm.time_signature,
@@ -66,14 +66,14 @@ def analyze_clip(
     }
 
 
-def _describe(pattern: SectionPattern | None) -> dict | None:
-    if pattern is None:
-        return None
+def describe_pattern(pattern: SectionPattern) -> dict:
+    """What the answer says of a pattern: its steps are those of `time_signature`, by their row."""
     return {
         "instrument": pattern.instrument_type,
         "bars": pattern.bars,
+        "time_signature": pattern.time_signature,
         "quality_score": pattern.quality_score,
-        "steps": dict(row.split("=") for row in pattern.groove.split()),
+        "steps": dict(word.split("=") for word in pattern.groove.split() if "=" in word),
     }
 
 

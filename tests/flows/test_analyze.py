@@ -6,11 +6,17 @@ import pytest
 from catalog.alignment import CHROMAPRINT
 from catalog.duplicates import refresh_matches
 from catalog.tables import FINGERPRINTS, SECTIONS, TRACKS, make_id
-from flows.analyze import recognise
+from flows.analyze import describe_pattern, recognise
 from flows.settings import Settings
+from tasks.fold import fold_sections
+from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
+from tasks.music.drums import Hits
+from tasks.music.notes import Notes
 from tasks.music.peaks import PeakStream
+from tasks.music.sections import Sections
 from tasks.music.signals import SAMPLE_RATE_HZ
+from tasks.watch import StageWatch
 
 SONG = make_id("track", "song")
 
@@ -141,3 +147,21 @@ def test_a_fingerprint_of_another_version_is_not_matched(settings, lake, algorit
         }
         change.insert("fingerprints", FINGERPRINTS.make_rows([row | {"items": heard.fingerprint.items}]))
     assert recognise(heard, settings).duplicate_detected is False
+
+
+@pytest.mark.parametrize("instrument", ["drums", "bass"])
+@pytest.mark.parametrize("time_signature", ["4/4", "6/8"])
+def test_the_steps_of_a_pattern_are_told_by_their_row_in_every_meter(instrument, time_signature):
+    beats = np.arange(33)
+    rhythm = Rhythm(beats * 0.5, beats % 2 + 1, tempo_bpm=120.0, time_signature=time_signature)
+    kicks = Hits(beats * 0.5, np.full(33, "kick"), np.full(33, 100), np.ones(33, np.float32))
+    notes = Notes(beats * 0.5, np.full(33, 0.4), np.full(33, 36), np.full(33, 90), np.ones(33, np.float32))
+    whole = Sections(np.zeros(1), np.array([16.0]), np.array(["other"]), np.zeros(1))
+    patterns = {
+        pattern.instrument_type: pattern for pattern in fold_sections(kicks, kicks, notes, rhythm, whole, StageWatch())
+    }
+    told = describe_pattern(patterns[instrument])
+    (row,) = told["steps"]
+    assert row == {"drums": "kick", "bass": "bass"}[instrument]
+    assert told["time_signature"] == time_signature
+    assert set(told["steps"][row]) <= set("x0.")
