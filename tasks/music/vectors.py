@@ -100,9 +100,8 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
     """Bring a grid of one or two bars of any meter to two bars of 16 steps, (rows, n) to float32 (rows, 32).
 
     A single bar is repeated. Beats in three parts become beats of four steps, which they are as long as; of two steps
-    that become one the louder counts, the first of equals. The steps of
-    other meters are spread over the 16 by their place in the bar, those between two steps shared by both: rhythms of
-    one meter stay comparable with each other.
+    that become one the louder counts, the first of equals. The steps of other meters are spread over the 16 by their
+    place in the bar, those between two steps shared by both: rhythms of one meter stay comparable with each other.
     """
     if time_signature in IN_THREE:
         thirds = steps.reshape(len(steps), -1, len(STEPS_OF_THIRDS))

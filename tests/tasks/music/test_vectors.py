@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from catalog.vectors import SHIFTS, shift_beats
+from catalog.vectors import PARTS, SHIFTS, shift_beats
 from tasks.music.drums import Hits
 from tasks.music.midi import MidiError, write_drum_midi
 from tasks.music.patterns import ROWS
 from tasks.music.vectors import (
     DIMENSIONS,
+    PART_SIZES,
     BadSteps,
     drum_vector,
     fit_two_bars,
@@ -30,6 +31,10 @@ def test_a_vector_has_96_numbers_and_length_one():
     assert vector.shape == (DIMENSIONS,) == (96,)
     assert vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_search_explains_the_parts_that_the_vector_has():
+    assert [part.stop - part.start for part in PARTS["drums"].values()] == list(PART_SIZES)
 
 
 def test_the_same_grid_gives_the_same_bits():
