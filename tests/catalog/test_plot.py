@@ -52,6 +52,11 @@ def test_toms_and_rides_are_drawn_where_they_are_played(lake, tmp_path):
     assert "<!-- hihat -->" in plain and "<!-- ride -->" not in plain
 
 
+def test_a_pattern_of_three_drums_of_an_older_version_is_drawn(lake, tmp_path):
+    drawn = draw(lake, [add_pattern(lake, "old", "drums", [0.8] + [0.0] * 47, "kick=x...............")], tmp_path)
+    assert "<!-- hihat -->" in drawn and "<!-- ride -->" not in drawn
+
+
 def test_an_unknown_pattern_is_named(lake, tmp_path):
     with pytest.raises(UnknownId, match="no pattern"):
         draw(lake, [make_id("pattern", "none")], tmp_path)
