@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.music.drums import Hits
-from tasks.music.patterns import count_steps, find_bars, fold_pattern, place_hits
+from tasks.music.patterns import ROWS, count_steps, find_bars, fold_pattern, place_hits
 
 ROCK = {"kick": (0, 8), "snare": (4, 12), "hihat": (0, 2, 4, 6, 8, 10, 12, 14)}
 FOUR_ON_THE_FLOOR = {"kick": (0, 4, 8, 12), "snare": (), "hihat": (2, 6, 10, 14)}
@@ -159,3 +159,19 @@ def test_hits_before_after_and_between_bars_are_left_out():
     bars = find_bars(times[keep], positions[keep], 0.0, 12.0)
     assert not place_hits(kick_at([-1.0, -0.07, 4.2, 5.0, 5.94, 12.1]), bars)[:, :, 1:].any()
     assert place_hits(kick_at([-0.07, 5.94, 11.94]), bars).sum() < 1.6
+
+
+def test_a_fill_on_toms_is_not_taken_for_the_groove():
+    times, positions = make_beats(8)
+    fill = {"kick": (0,), "snare": (4,), "tom": (8, 9, 10, 11, 12, 13, 14, 15), "hihat": (0, 2, 4, 6)}
+    pattern = fold_pattern(make_hits([ROCK] * 3 + [fill] + [ROCK] * 4), times, positions, 0.0, 16.0)
+    assert onset_steps(pattern, ROWS.index("tom")) == []
+    assert onset_steps(pattern, 1) == [4, 12, 20, 28]
+
+
+def test_bars_on_the_ride_and_on_the_hihat_are_one_groove():
+    times, positions = make_beats(8)
+    ridden = {"ride" if name == "hihat" else name: steps for name, steps in ROCK.items()}
+    pattern = fold_pattern(make_hits([ROCK] * 4 + [ridden] * 4), times, positions, 0.0, 16.0)
+    plain = fold_pattern(make_hits([ROCK] * 8), times, positions, 0.0, 16.0)
+    assert pattern.quality_score == pytest.approx(plain.quality_score, abs=0.01)
