@@ -121,23 +121,31 @@ def plot_track(connection: duckdb.DuckDBPyConnection, track_id: str, output: Pat
     facts = [f"{tempo_bpm:.1f} bpm" if tempo_bpm else "no pulse", time_signature, key]
     heading = [text for text in (title, artist) if text] + [fact for fact in facts if fact]
     figure.suptitle(" · ".join(heading), fontsize=11)
-    _draw_sections(connection, track_id, whole)
-    _draw_hits(connection, track_id, whole, 0.0, duration_s)
+    lanes = _find_lanes(connection, track_id)
+    _draw_sections(connection, track_id, whole, len(lanes))
+    _draw_hits(connection, track_id, whole, lanes, 0.0, duration_s)
     start_s = _choose_excerpt(connection, track_id, duration_s)
     _draw_bars(connection, track_id, part, start_s)
-    _draw_hits(connection, track_id, part, start_s, min(duration_s, start_s + EXCERPT_S))
+    _draw_hits(connection, track_id, part, lanes, start_s, min(duration_s, start_s + EXCERPT_S))
     part.set_xlabel("seconds")
     figure.savefig(output, dpi=110)
 
 
-def _draw_sections(connection: duckdb.DuckDBPyConnection, track_id: str, axes) -> None:
+def _find_lanes(connection: duckdb.DuckDBPyConnection, track_id: str) -> list[str]:
+    """The usual drums, and those of the others that are played."""
+    rows = connection.execute("SELECT DISTINCT instrument_type FROM notes WHERE track_id = ?", [track_id]).fetchall()
+    played = {name for (name,) in rows}
+    return [name for number, name in enumerate(LANES) if number < USUAL_LANES or name in played]
+
+
+def _draw_sections(connection: duckdb.DuckDBPyConnection, track_id: str, axes, lanes: int) -> None:
     rows = connection.execute(
         "SELECT start_s, end_s, section_label FROM sections WHERE track_id = ? ORDER BY start_s", [track_id]
     ).fetchall()
     for index, (start_s, end_s, label) in enumerate(rows):
         axes.axvspan(start_s, end_s, color=SECTION_COLOURS[index % 2], linewidth=0)
-        axes.text((start_s + end_s) / 2, len(LANES) - 0.35, label, ha="center", va="bottom", fontsize=8)
-    axes.set_ylim(BASS_LANE - 0.6, len(LANES) + 0.1)
+        axes.text((start_s + end_s) / 2, lanes - 0.45, label, ha="center", va="bottom", fontsize=8)
+    axes.set_ylim(BASS_LANE - 0.6, lanes + 0.3)
 
 
 def _draw_bars(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float) -> None:
@@ -163,9 +171,11 @@ def _draw_bass(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start
         axes.plot([first_s, last_s], [height, height], color=COLOURS["bass"], linewidth=1.6, solid_capstyle="butt")
 
 
-def _draw_hits(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start_s: float, end_s: float) -> None:
+def _draw_hits(
+    connection: duckdb.DuckDBPyConnection, track_id: str, axes, lanes: list[str], start_s: float, end_s: float
+) -> None:
     _draw_bass(connection, track_id, axes, start_s, end_s)
-    for lane, instrument in enumerate(LANES):
+    for lane, instrument in enumerate(lanes):
         rows = connection.execute(
             "SELECT time_s, velocity, confidence FROM notes"
             " WHERE track_id = ? AND instrument_type = ? AND time_s BETWEEN ? AND ?",
@@ -182,7 +192,7 @@ def _draw_hits(connection: duckdb.DuckDBPyConnection, track_id: str, axes, start
                 linewidths=0,
             )
     axes.set_xlim(start_s, end_s)
-    axes.set_yticks(range(BASS_LANE, len(LANES)), ["bass", *LANES])
+    axes.set_yticks(range(BASS_LANE, len(lanes)), ["bass", *lanes])
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False, labelsize=8)
 
