@@ -110,6 +110,15 @@ def test_every_kind_finds_the_nearest(kind):
     np.testing.assert_allclose(scores, np.take_along_axis(compare(vectors[:20], vectors), found, axis=1), atol=1e-5)
 
 
+def test_lists_that_find_no_more_are_not_searched(monkeypatch):
+    """Where the codes propose too few, searching everything would take longer and find as little."""
+    monkeypatch.setattr("catalog.index.PROPOSED_A_RESULT", 1)
+    vectors = draw_vectors(4000, families=4)
+    index = make_index(vectors, "IVF256,PQ48x4fsr")
+    tune_recall(index, IndexParams(sample=50))
+    assert index.proposer.nprobe < index.proposer.nlist / 2
+
+
 @pytest.mark.parametrize("kind", ["Flat", "IVF4,PQ48x4fsr"])
 def test_a_search_can_be_kept_to_some_rows(kind):
     vectors = draw_vectors(400)
