@@ -69,8 +69,8 @@ class IndexParams:
     flat_below: int = 20_000
     codes: str = "PQ48x4fsr"
     neighbours: NeighbourParams = field(default_factory=NeighbourParams)
-    sample: int = 200
-    wanted_recall: float = 0.993
+    sample: int = 500
+    wanted_recall: float = 0.994
     least_recall: float = 0.95
 
 
