@@ -44,8 +44,8 @@ from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
 PROPOSED_A_RESULT = 24  # candidates that the codes propose for each result that is wanted, at each shift
-PATIENCE = 4  # times that lists are added, each time a quarter of them, ...
-LEAST_GAIN = 0.001  # ... for which the recall has to grow by this
+PATIENCE = 4  # times that a quarter more lists are searched before they must have paid
+LEAST_GAIN = 0.001  # of recall, that so many more lists must have brought
 EXACT_SHARE = 0.02  # of the vectors: so few are compared one by one
 TRAINED_ON = 200_000
 COMPARED_AT_ONCE = 2**24  # similarities in memory: 64 MB

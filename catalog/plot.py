@@ -8,7 +8,7 @@ import numpy as np
 from catalog.errors import UnknownId
 
 LANES = ("kick", "snare", "hihat", "tom", "ride", "crash")
-USUAL_LANES = 3  # those that are drawn where nothing is played in them, too
+USUAL_LANES = LANES[:3]  # drawn where nothing is played in them, too
 COLOURS = {
     "kick": "#b5402c",
     "snare": "#2c6fb5",
@@ -61,7 +61,7 @@ def plot_patterns(connection: duckdb.DuckDBPyConnection, pattern_ids: list[str],
 def _read_lanes(steps: list[float], width: int) -> dict[str, np.ndarray]:
     """The velocities of each drum by its name; of three alone where an older version has made the pattern."""
     lanes = zip(LANES, np.reshape(steps, (-1, width)), strict=False)
-    return {name: row for number, (name, row) in enumerate(lanes) if number < USUAL_LANES or row.any()}
+    return {name: row for name, row in lanes if name in USUAL_LANES or row.any()}
 
 
 def _read_line(groove: str, steps: list[float]) -> dict[str, np.ndarray]:
@@ -135,7 +135,7 @@ def _find_lanes(connection: duckdb.DuckDBPyConnection, track_id: str) -> list[st
     """The usual drums, and those of the others that are played."""
     rows = connection.execute("SELECT DISTINCT instrument_type FROM notes WHERE track_id = ?", [track_id]).fetchall()
     played = {name for (name,) in rows}
-    return [name for number, name in enumerate(LANES) if number < USUAL_LANES or name in played]
+    return [name for name in LANES if name in USUAL_LANES or name in played]
 
 
 def _draw_sections(connection: duckdb.DuckDBPyConnection, track_id: str, axes, lanes: int) -> None:

@@ -14,6 +14,7 @@ from catalog.tables import make_id
 from flows.settings import Settings
 from tasks.errors import TrackError
 from tasks.fold import SectionPattern
+from tasks.music.vectors import split_meter
 from tasks.track import Analysis, analyse_file
 
 
@@ -73,7 +74,7 @@ def describe_pattern(pattern: SectionPattern) -> dict:
         "bars": pattern.bars,
         "time_signature": pattern.time_signature,
         "quality_score": pattern.quality_score,
-        "steps": dict(word.split("=") for word in pattern.groove.split() if "=" in word),
+        "steps": dict(row.split("=") for row in split_meter(pattern.groove)[1].split()),
     }
 
 

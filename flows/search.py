@@ -29,8 +29,10 @@ def find_similar(query: str, settings: Settings, instrument: str = "drums", **fi
         UnknownId: Neither a pattern in the lake nor a file.
         CatalogError: The file or the steps have no pattern of the instrument, or cannot be read.
     """
+    from tasks.music.vectors import split_meter
+
     with connect(settings.lake, settings.catalog) as connection:
-        instrument = "bass" if query.lstrip().removeprefix("6/8 ").startswith("bass=") else instrument
+        instrument = "bass" if split_meter(query)[1].startswith("bass=") else instrument
         vector = _read_vector(query, settings, instrument)
         if vector is not None:
             answer = search_patterns(connection, settings.lake, vector=vector, instrument=instrument, **filters)

@@ -11,7 +11,17 @@ import numpy as np
 
 from tasks.music.notes import Notes
 from tasks.music.patterns import MAX_VELOCITY, Bars, find_bars, measure_regularity, pair_bars
-from tasks.music.vectors import BAR_OF_SIX_EIGHT, BAR_STEPS, BARS, DIMENSIONS, OTHER_BARS, BadSteps, fit_two_bars
+from tasks.music.vectors import (
+    BAR_STEPS,
+    BARS,
+    DIMENSIONS,
+    GRID_STEPS,
+    BadSteps,
+    count_bar_steps,
+    fit_two_bars,
+    join_meter,
+    split_meter,
+)
 
 VERSION = "nearest-bars-1+fifths-2"
 SEMITONES = 12
@@ -180,8 +190,7 @@ def write_bassline(interval: np.ndarray, steps_per_bar: int = BAR_STEPS, time_si
     bars = np.asarray(interval).reshape(-1, steps_per_bar)
     if (bars == bars[:1]).all():
         bars = bars[:1]
-    words = "bass=" + "".join("." if step == REST else DIGITS[step] for step in bars.ravel())
-    return f"6/8 {words}" if time_signature == "6/8" else words
+    return join_meter(time_signature, "bass=" + "".join("." if step == REST else DIGITS[step] for step in bars.ravel()))
 
 
 def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int, str | None]:
@@ -193,9 +202,8 @@ def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int, str | None]:
     Raises:
         BadSteps: Another character or number of steps, or no note.
     """
-    first, _, rest = text.strip().partition(" ")
-    time_signature, line = ("6/8", rest) if first == "6/8" else (None, text)
-    name, _, steps = line.strip().partition("=")
+    time_signature, line = split_meter(text)
+    name, _, steps = line.partition("=")
     unknown = set(steps.lower()) - set(DIGITS + RESTS)
     if name != "bass" or unknown or not steps:
         told = f'"{sorted(unknown)[0]}" is no step' if unknown else f'"{text}" is no bass line'
@@ -205,17 +213,9 @@ def read_bassline(text: str) -> tuple[np.ndarray, np.ndarray, int, str | None]:
     interval = np.array([REST if step in RESTS else DIGITS.index(step) for step in steps.lower()])
     if (interval == REST).all():
         raise BadSteps(f"{text} has no note.")
-    if time_signature:
-        if len(interval) not in (BAR_OF_SIX_EIGHT, BARS * BAR_OF_SIX_EIGHT):
-            raise BadSteps(f"{text} has {len(interval)} steps; a bar of 6/8 has 12, and two have 24.")
-        steps_per_bar = BAR_OF_SIX_EIGHT
-    elif BARS * BAR_STEPS % len(interval) == 0:
-        interval, steps_per_bar = np.tile(interval, BARS * BAR_STEPS // len(interval)), BAR_STEPS
-    else:
-        fits = [bar for bar in OTHER_BARS if len(interval) in (bar, BARS * bar)]
-        if not fits:
-            raise BadSteps(f"{text} has {len(interval)} steps; 1, 2, 4, 8, 16, 32, or bars of 12, 14 or 20 are read.")
-        steps_per_bar = fits[0]
+    steps_per_bar = count_bar_steps(text, len(interval), time_signature)
+    if steps_per_bar == BAR_STEPS:
+        interval = np.resize(interval, GRID_STEPS)
     velocity = np.where(interval == REST, 0.0, WRITTEN_VELOCITY).astype(np.float32)
     return velocity, interval, steps_per_bar, time_signature
 

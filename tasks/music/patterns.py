@@ -16,9 +16,7 @@ VERSION = "shared-bars-6"
 ROWS = ("kick", "snare", "hihat", "tom", "ride")  # a crash is an accent now and then, and part of no groove
 ALWAYS_LISTED = ("kick", "snare", "hihat")
 MAX_VELOCITY = 127
-LEAST_LENGTH = (
-    1.5  # of a drum's row of roots of velocities: three hits in two bars; one that is played less counts less
-)
+LEAST_LENGTH = 1.5  # of a drum's row, some three hits in two bars: a drum that is played less counts less
 SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
 SAME_BEAT_S = 1e-6
 

@@ -30,8 +30,9 @@ VERSION = "centred-grid-5"
 BAR_STEPS = 16
 BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
+SIX_EIGHT = "6/8"
 BAR_OF_SIX_EIGHT = 12
-IN_THREE = ("6/8", "12/8")  # meters whose beats have three parts
+IN_THREE = (SIX_EIGHT, "12/8")  # meters whose beats have three parts
 STEPS_OF_THIRDS = (0, 1, 1, 2, 3, 3)  # of four in such a beat: where its sixteenths lie, by patterns.place_hits
 BARS = 2
 GRID_STEPS = BARS * BAR_STEPS
@@ -165,8 +166,8 @@ def grid_from_steps(text: str) -> np.ndarray:
         BadSteps: Another instrument, another character, or another number of steps.
     """
     grid = np.zeros((len(ROWS), GRID_STEPS), np.float32)
-    parts = text.replace(",", " ").replace(";", " ").split()
-    time_signature = parts.pop(0) if parts[:1] == ["6/8"] else None
+    time_signature, rows = split_meter(text.replace(",", " ").replace(";", " "))
+    parts = rows.split()
     if not parts:
         raise BadSteps('No steps were given. Write them like "kick=x...x... snare=....x...".')
     for part in parts:
@@ -205,7 +206,34 @@ def write_steps(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
         for instrument, row in zip(ROWS, rows, strict=True)
         if row.any()
     ]
-    return " ".join(["6/8", *words] if words and time_signature == "6/8" else words)
+    return join_meter(time_signature, " ".join(words))
+
+
+def join_meter(time_signature: str | None, rows: str) -> str:
+    """The words of a pattern: its rows, after "6/8" where that is the meter, which their length does not tell."""
+    return f"{SIX_EIGHT} {rows}" if rows and time_signature == SIX_EIGHT else rows
+
+
+def split_meter(text: str) -> tuple[str | None, str]:
+    """The meter that words begin with, None without one, and the rows after it."""
+    first, _, rows = text.strip().partition(" ")
+    return (SIX_EIGHT, rows.strip()) if first == SIX_EIGHT else (None, text.strip())
+
+
+def count_bar_steps(row: str, steps: int, time_signature: str | None) -> int:
+    """Steps in a bar of a row of so many steps: 16 for one that is repeated to fill two bars of 4/4.
+
+    Raises:
+        BadSteps: They make no bars; the row is named.
+    """
+    if time_signature is None and steps and GRID_STEPS % steps == 0:
+        return BAR_STEPS
+    for steps_per_bar in OTHER_BARS if time_signature is None else (BAR_OF_SIX_EIGHT,):
+        if steps in (steps_per_bar, BARS * steps_per_bar):
+            return steps_per_bar
+    if time_signature:
+        raise BadSteps(f"{row} has {steps} steps; a bar of 6/8 has 12, and two have 24.")
+    raise BadSteps(f"{row} has {steps} steps; 1, 2, 4, 8, 16, 32, or one or two bars of 12, 14 or 20 make bars.")
 
 
 def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
@@ -237,11 +265,7 @@ def grid_from_midi(data: bytes) -> tuple[np.ndarray, int, str | None] | None:
 
 def _fill_row(row: np.ndarray, part: str, time_signature: str | None) -> np.ndarray:
     """One row of 32 steps from a shorter one."""
-    if time_signature is None and len(row) and GRID_STEPS % len(row) == 0:
-        return np.tile(row, GRID_STEPS // len(row))
-    for steps_per_bar in OTHER_BARS if time_signature is None else (BAR_OF_SIX_EIGHT,):
-        if len(row) in (steps_per_bar, BARS * steps_per_bar):
-            return fit_two_bars(row[None], steps_per_bar, time_signature)[0]
-    if time_signature:
-        raise BadSteps(f"{part} has {len(row)} steps; a bar of 6/8 has 12, and two have 24.")
-    raise BadSteps(f"{part} has {len(row)} steps; 1, 2, 4, 8, 16, 32, or one or two bars of 12, 14 or 20 make bars.")
+    steps_per_bar = count_bar_steps(part, len(row), time_signature)
+    if steps_per_bar == BAR_STEPS:
+        return np.resize(row, GRID_STEPS)
+    return fit_two_bars(row[None], steps_per_bar, time_signature)[0]
