@@ -1,5 +1,7 @@
 """Opens networks on ONNX Runtime, all in the same way."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from tasks.errors import ModelNotInstalled
@@ -14,7 +16,8 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
     Args:
         model: The ONNX model or its file.
         threads: Threads of one call.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda". CUDA and cuDNN come from the packages nvidia-* beside onnxruntime-gpu, or from where
+            the system looks for libraries.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -31,11 +34,16 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
     options.enable_mem_pattern = False  # a second copy of all activations, 150 MB for separation, and no faster
     # A thread that spins after a call takes the core from what comes between two calls: the transforms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model, options, providers=choose_providers(device))
-    if device == "cuda" and CUDA not in session.get_providers():  # ONNX Runtime goes on without a word
+    providers = choose_providers(device)
+    if device == "cpu":
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    with redirect_stdout(StringIO()):  # several lines of what is missing; ours is one
+        onnxruntime.preload_dlls()
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    if CUDA not in session.get_providers():  # ONNX Runtime goes on, on the processor
         raise ModelNotInstalled(
-            f"The device cuda was found by onnxruntime-gpu and cannot be used: see that nvidia-smi lists it and that "
-            f"CUDA and cuDNN are those of onnxruntime-gpu {onnxruntime.__version__}, {USE_CPU}."
+            f"The device cuda cannot be used by onnxruntime-gpu {onnxruntime.__version__}: see that nvidia-smi lists "
+            f'it and that CUDA and cuDNN are there (pip install "onnxruntime-gpu[cuda,cudnn]" brings them), {USE_CPU}.'
         )
     return session
 
@@ -53,5 +61,7 @@ def choose_providers(device: str) -> list[str | tuple[str, dict]]:
     if device != "cuda":
         raise ModelNotInstalled(f"There is no device {device}: use cpu or cuda.")
     if CUDA not in onnxruntime.get_available_providers():
-        raise ModelNotInstalled(f"The device cuda needs the package onnxruntime-gpu: install it, {USE_CPU}.")
+        raise ModelNotInstalled(
+            f"The device cuda needs the package onnxruntime-gpu: install it in the place of onnxruntime, {USE_CPU}."
+        )
     return [(CUDA, {"use_tf32": 0}), "CPUExecutionProvider"]  # TF32 would cost 60 dB of agreement

@@ -23,7 +23,8 @@ def test_cuda_comes_first_without_tf32_and_the_processor_last(monkeypatch):
     assert choose_providers("cuda") == [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
 
 
-def test_cuda_without_its_package_is_one_line():
+def test_cuda_without_its_package_is_one_line(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA[2:])
     with pytest.raises(ModelNotInstalled, match="needs the package onnxruntime-gpu: install it") as caught:
         choose_providers("cuda")
     assert "\n" not in str(caught.value)
@@ -33,24 +34,34 @@ def test_cuda_without_its_package_is_one_line():
 def test_cuda_that_falls_back_to_the_processor_is_refused(model, monkeypatch):
     """As with onnxruntime-gpu on a machine without a GPU: the session opens, on the processor."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
-    with pytest.raises(ModelNotInstalled, match="cannot be used: see that nvidia-smi"):
+    with pytest.raises(ModelNotInstalled, match="cannot be used by onnxruntime-gpu"):
         open_session(model, device="cuda")
 
 
-def test_session_that_runs_on_cuda_is_taken(model, monkeypatch):
-    opened = []
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_what_onnxruntime_prints_of_missing_libraries_is_left_out(model, monkeypatch, capsys):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas.so.13"))
+    with pytest.raises(ModelNotInstalled):
+        open_session(model, device="cuda")
+    assert capsys.readouterr().out == ""
+
+
+def test_session_that_runs_on_cuda_is_taken_after_its_libraries_are_loaded(model, monkeypatch):
+    calls = []
 
     class Session:
         def __init__(self, model, options, providers):
-            opened.append((options.intra_op_num_threads, providers))
+            calls.append((options.intra_op_num_threads, providers))
 
         def get_providers(self):
             return WITH_CUDA[1:]
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: calls.append("libraries"))
     assert isinstance(open_session(model, threads=2, device="cuda"), Session)
-    assert opened == [(2, [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"])]
+    assert calls == ["libraries", (2, [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"])]
 
 
 def test_unknown_device_is_named():
