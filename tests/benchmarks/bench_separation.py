@@ -1,18 +1,19 @@
 """How fast, how lean and how true to Spleeter the separation is. Speeds are ratios within one run.
 
     python -m tests.benchmarks.bench_separation [PYTHON_OF_THE_REFERENCE]
+    python -m tests.benchmarks.bench_separation --device cuda
 
 With the interpreter of an environment made from spleeter_reference/requirements.txt, Spleeter 2.4.2 itself runs on the
-same samples and the same checkpoint.
+same samples and the same checkpoint. With a device, only that device is measured, beside the processor.
 """
 
+import argparse
 import json
 import multiprocessing
 import os
 import resource
 import runpy
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -52,14 +53,31 @@ def run(reference_python: Path | None = None, long_track_s: float = LONG_TRACK_S
     return figures
 
 
-def measure_speed(threads: int) -> dict:
+def compare_devices(device: str, threads: int) -> dict:
+    """What `measure_speed` measures on a device, how many times as fast that is, and the error of each stem there."""
+    on_device, on_cpu = measure_speed(threads, device), measure_speed(threads)
+    samples = runpy.run_path(str(REFERENCE))["reference_signal"](REFERENCE_S)
+    stems, truth = (
+        separate_in_blocks(load_separator(4, threads=threads, device=name), samples) for name in (device, "cpu")
+    )
+    return {
+        device: on_device,
+        "cpu": on_cpu,
+        "times_as_fast": {
+            name: round(speed / on_cpu[name], 1) for name, speed in on_device.items() if name.startswith("realtime")
+        },
+        "error_db": {stem: _ratio_db(part - truth[stem], truth[stem]) for stem, part in stems.items()},
+    }
+
+
+def measure_speed(threads: int, device: str = "cpu") -> dict:
     """Seconds of audio a second of time, and the network's share of the CPU time.
 
     CPU time hardly changes with what else the machine does; on one thread it is what a quiet machine would take.
     """
     samples = _noise(SPEED_S)
     segment = np.abs(np.random.default_rng(1).standard_normal((2, SEGMENT_FRAMES, NETWORK_BINS), np.float32))
-    two, four = load_separator(2, threads=threads), load_separator(4, threads=threads)
+    two, four = (load_separator(stems, threads=threads, device=device) for stems in (2, 4))
     works = (
         lambda: [two.find_masks(segment) for _ in range(SPEED_SEGMENTS)],
         lambda: _drain(two, samples),
@@ -187,4 +205,14 @@ def _ratio_db(error: np.ndarray, signal: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]) if len(sys.argv) > 1 else None), indent=1))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("reference_python", nargs="?", type=Path)
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    if options.device:
+        figures = {
+            f"{threads}_threads": compare_devices(options.device, threads) for threads in sorted({1, os.cpu_count()})
+        }
+    else:
+        figures = run(options.reference_python)
+    print(json.dumps(figures, indent=1))
