@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     cache_path: Path | None = Field(
         None, description="Folder of converted checkpoints; ~/.cache/midime/models by default."
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the networks run.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the networks of the separation run.")
 
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="Worker processes.")
     dask: str | None = Field(None, description="Address of a running Dask scheduler; a local cluster by default.")

@@ -79,7 +79,7 @@ class TrackParams:
         stems: Stems to separate: 2, 4 or 5; 0 for none.
         model_path: Folder of checkpoints beside those that are installed.
         cache_path: Folder of converted checkpoints; in the user's cache by default.
-        device: cpu or cuda.
+        device: Where the networks of the separation run, cpu or cuda; all others run on the processor.
         threads: Threads of the networks.
         max_duration_s: Longest audio that is taken.
         timeout_s: Longest time that one track may take.
