@@ -122,7 +122,7 @@ def test_pieces_give_the_stems_of_the_whole(song, cache_path):
         assert error_db(joined, truth) < -AGREEMENT_DB
 
 
-def test_every_convolution_runs_on_the_gpu(random_weights, tmp_path):
+def test_all_but_the_transposed_convolutions_runs_on_the_gpu(random_weights, tmp_path):
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(tmp_path / "profile")
@@ -132,8 +132,9 @@ def test_every_convolution_runs_on_the_gpu(random_weights, tmp_path):
     events = [event["args"] for event in json.loads(Path(session.end_profiling()).read_text()) if "args" in event]
     ran = Counter((event["op_name"], event["provider"]) for event in events if event.get("provider"))
     print(f"\nnodes: {dict(ran)}")
-    convolutions = {provider for name, provider in ran if "Conv" in name}
-    assert convolutions == {CUDA}
+    assert ("Conv", CUDA) in ran
+    # One at the end of each stem's network: ONNX Runtime has no kernel for CUDA where the padding is asymmetric.
+    assert {name for name, provider in ran if provider != CUDA} <= {"ConvTranspose"}
 
 
 def test_silence_gives_silent_stems(cache_path):
