@@ -159,6 +159,7 @@ def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch
 
 def test_a_device_that_is_not_there_is_one_line(refuse, tmp_path, monkeypatch):
     monkeypatch.setenv("MIDIME_DEVICE", "cuda")
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     assert "onnxruntime-gpu" in refuse("ingest", tmp_path, lake=tmp_path / "lake")
 
 
