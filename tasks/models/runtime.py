@@ -1,6 +1,7 @@
 """Opens networks on ONNX Runtime, all in the same way."""
 
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tasks.errors import ModelNotInstalled
 
 CUDA = "CUDAExecutionProvider"
 USE_CPU = "or use the device cpu"
+LOG_WARNINGS, LOG_FATAL = 2, 4  # ONNX Runtime's own level, which it does not tell, and its highest
 
 
 def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
@@ -37,7 +39,7 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
     providers = choose_providers(device)
     if device == "cpu":
         return onnxruntime.InferenceSession(model, options, providers=providers)
-    with redirect_stdout(StringIO()):  # several lines of what is missing; ours is one
+    with _silence_onnxruntime():
         onnxruntime.preload_dlls()
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     if CUDA not in session.get_providers():  # ONNX Runtime goes on, on the processor
@@ -46,6 +48,19 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
             f'it and that CUDA and cuDNN are there (pip install "onnxruntime-gpu[cuda,cudnn]" brings them), {USE_CPU}.'
         )
     return session
+
+
+@contextmanager
+def _silence_onnxruntime() -> Iterator[None]:
+    """Leave out its several lines of what is missing, printed and logged; ours is one."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(LOG_FATAL)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(LOG_WARNINGS)
 
 
 def choose_providers(device: str) -> list[str | tuple[str, dict]]:

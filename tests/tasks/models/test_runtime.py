@@ -14,6 +14,26 @@ def model():
     return _Graph().serialise("magnitude", (1,), (1,))
 
 
+@pytest.fixture
+def opened(monkeypatch):
+    """A session that runs on its `providers`, in the place of ONNX Runtime's; `calls` says what happened around it."""
+
+    class Session:
+        providers, calls = [], []
+
+        def __init__(self, model, options, providers):
+            self.calls.append((options.intra_op_num_threads, providers))
+
+        def get_providers(self):
+            return self.providers
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: Session.calls.append("libraries"))
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda level: Session.calls.append(f"log {level}"))
+    return Session
+
+
 def test_networks_run_on_the_processor_by_default(model):
     assert open_session(model).get_providers() == ["CPUExecutionProvider"]
 
@@ -30,38 +50,37 @@ def test_cuda_without_its_package_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_cuda_that_falls_back_to_the_processor_is_refused(model, monkeypatch):
+def test_cuda_that_falls_back_to_the_processor_is_refused(model, opened):
     """As with onnxruntime-gpu on a machine without a GPU: the session opens, on the processor."""
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+    opened.providers = WITH_CUDA[2:]
     with pytest.raises(ModelNotInstalled, match="cannot be used by onnxruntime-gpu"):
         open_session(model, device="cuda")
 
 
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_what_onnxruntime_prints_of_missing_libraries_is_left_out(model, monkeypatch, capsys):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
+def test_what_onnxruntime_prints_of_missing_libraries_is_left_out(model, opened, monkeypatch, capsys):
+    opened.providers = WITH_CUDA[2:]
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas.so.13"))
     with pytest.raises(ModelNotInstalled):
         open_session(model, device="cuda")
     assert capsys.readouterr().out == ""
 
 
-def test_session_that_runs_on_cuda_is_taken_after_its_libraries_are_loaded(model, monkeypatch):
-    calls = []
+def test_onnxruntime_logs_nothing_of_missing_libraries_and_its_warnings_again_after_them(model, opened, monkeypatch):
+    def fail():
+        opened.calls.append("libraries")
+        raise OSError
 
-    class Session:
-        def __init__(self, model, options, providers):
-            calls.append((options.intra_op_num_threads, providers))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", fail)
+    with pytest.raises(OSError):
+        open_session(model, device="cuda")
+    assert opened.calls == ["log 4", "libraries", "log 2"]
 
-        def get_providers(self):
-            return WITH_CUDA[1:]
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: WITH_CUDA)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: calls.append("libraries"))
-    assert isinstance(open_session(model, threads=2, device="cuda"), Session)
-    assert calls == ["libraries", (2, [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"])]
+def test_session_that_runs_on_cuda_is_taken_after_its_libraries_are_loaded(model, opened):
+    opened.providers = WITH_CUDA[1:]
+    assert isinstance(open_session(model, threads=2, device="cuda"), opened)
+    session = (2, [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"])
+    assert opened.calls == ["log 4", "libraries", session, "log 2"]
 
 
 def test_unknown_device_is_named():
