@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     track_memory_mb: int | None = Field(
         None,
         ge=256,
-        description="Most memory of a worker: a track that needs more fails. Four fifths of Dask's limit by default.",
+        description="Most memory of a worker: a track that needs more fails. Four fifths of Dask's limit by default; a "
+        "worker that separates on a GPU may hold 1,200 MB more.",
     )
     max_attempts: int = Field(3, ge=1, description="How often a failed track is tried, over all runs.")
 

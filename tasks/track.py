@@ -83,7 +83,8 @@ class TrackParams:
         threads: Threads of the networks.
         max_duration_s: Longest audio that is taken.
         timeout_s: Longest time that one track may take.
-        memory_mb: Most memory that the process of a worker may hold; None for no limit but the cluster's.
+        memory_mb: Most memory that the process of a worker may hold, beside what a session on a GPU takes of it; None
+            for no limit but the cluster's.
     """
 
     lake: str | None = None

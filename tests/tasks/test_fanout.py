@@ -16,7 +16,8 @@ import pytest
 from distributed import LocalCluster
 
 import tasks.fanout
-from tasks.fanout import ClusterLost, fan_out
+from tasks.errors import NotAudio
+from tasks.fanout import CUDA_SESSION_MB, ClusterLost, fan_out
 from tasks.plan import make_plan
 from tasks.track import TrackParams, TrackResult, analyse_track
 
@@ -69,6 +70,23 @@ def test_a_track_that_needs_more_memory_than_it_may_is_out_of_memory(tmp_path, m
     fault = tasks.fanout.analyse_guarded(job, replace(PARAMS, memory_mb=held_mb + 500)).fault
     assert (fault.reason, fault.failed) == ("out_of_memory", True)
     assert np.ones(1 << 20).sum() == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("device", "stems", "reason"), [("cuda", 4, "not_audio"), ("cuda", 0, "out_of_memory"), ("cpu", 4, "out_of_memory")]
+)
+def test_a_session_on_a_gpu_is_beside_what_a_track_may_hold(tmp_path, monkeypatch, device, stems, reason):
+    def open_session(*_, **__):
+        held = np.empty(CUDA_SESSION_MB << 20, np.uint8)
+        raise NotAudio(f"It is no audio, and {held.nbytes} bytes are held.")
+
+    (tmp_path / "a.wav").write_bytes(b"music")
+    (job,) = make_plan([tmp_path], "c", None, {}).jobs
+    monkeypatch.setattr("tasks.track.analyse_file", open_session)
+    held_mb = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
+    params = replace(PARAMS, memory_mb=held_mb + 500, device=device, stems=stems)
+    fault = tasks.fanout.analyse_guarded(job, params).fault
+    assert (fault.reason, fault.limit_value) == (reason, held_mb + 500 if reason == "out_of_memory" else None)
 
 
 def devour_memory(job, params):
