@@ -13,6 +13,7 @@ Each number gives the same clip again, with the same sounds and the same FluidSy
 
 import argparse
 import csv
+import multiprocessing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ PEAK = 0.5  # magnitude of the loudest moment of drums and of band
 USUAL_BPM = {"4/4": 113, "3/4": 122, "5/4": 125, "6/8": 78, "7/8": 210}
 SPREAD_OF_BPM = 0.28  # of the logarithm
 SLOW_BPM = (54, 96)
+VARIED_GROUPS = ("kick", "snare", "hihat", "ride", "tom", "crash")  # pieces by how their names begin
 PULSELESS = ("noise", "voice", "voice", "voice", "pads", "free", "hits", "one hit", "silence", "claps")
 LEVEL_DB = {
     "kick": 0, "snare": -2, "snare_rim": -2, "stick": -8, "clap": -5, "hihat_closed": -11, "hihat_pedal": -12,
@@ -65,6 +67,8 @@ class Menu:
         chordal: Share of the clips whose tunes have notes of the chord on every beat.
         styles: Shares of STYLES, the drum patterns in 4/4.
         more_kits: Whether the kits of `load_more_kits` play, too.
+        varied: Share of the real performances that are played otherwise: with pieces or hits left out, or changed for
+            others.
     """
 
     kinds: dict[str, float]
@@ -77,6 +81,7 @@ class Menu:
     chordal: float = 0.0
     styles: tuple[float, ...] = USUAL_STYLES
     more_kits: bool = False
+    varied: float = 0.0
 
 
 MENUS = {
@@ -112,6 +117,20 @@ MENUS = {
         chordal=0.3,
         styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
         more_kits=True,
+    ),
+    "varied": Menu(
+        kinds={
+            "groove+band": 0.24, "groove": 0.24, "pattern+band": 0.18, "pattern": 0.10, "band": 0.18, "pulseless": 0.06,
+        },
+        meters_played={"4/4": 0.74, "3/4": 0.13, "5/4": 0.09, "7/8": 0.04},
+        meters_made={"4/4": 0.48, "3/4": 0.17, "5/4": 0.09, "6/8": 0.20, "7/8": 0.06},
+        spread_of_bpm=0.31,
+        slow=0.25,
+        pick_ups=0.15,
+        chordal=0.3,
+        styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
+        more_kits=True,
+        varied=0.6,
     ),
 }  # fmt: skip
 
@@ -190,16 +209,42 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
     parser.add_argument("--menu", choices=MENUS, default="usual", help="What is drawn how often.")
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
     menu = MENUS[options.menu]
     bank = load_sounds(options.sounds, options.sounds / "notes.npz", more_kits=menu.more_kits)
-    grooves = load_grooves(options.groove)
-    for index in range(options.first, options.first + options.clips):
-        clip = make_clip(bank, grooves, np.random.default_rng([2, index]), menu)
-        drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
-        of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
-        np.savez(options.material / f"{index:05d}.npz", drums=drums, band=band, **of_pulse)
+    write_clips(
+        bank,
+        load_grooves(options.groove),
+        options.material,
+        range(options.first, options.first + options.clips),
+        menu,
+        options.processes,
+    )
+
+
+def write_clips(
+    bank: SoundBank, grooves: list[Groove], folder: Path, numbers: range, menu: Menu, processes: int = 1
+) -> None:
+    """Write the clips of these numbers, each into a file of its own; processes share the work and the sounds."""
+
+    def write(mine: range) -> None:
+        for number in mine:
+            clip = make_clip(bank, grooves, np.random.default_rng([2, number]), menu)
+            drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
+            of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
+            np.savez(folder / f"{number:05d}.npz", drums=drums, band=band, **of_pulse)
+
+    fork = multiprocessing.get_context("fork")
+    others = [fork.Process(target=write, args=(numbers[start::processes],)) for start in range(1, processes)]
+    for other in others:
+        other.start()
+    write(numbers[::processes])
+    for other in others:
+        other.join()
+        if other.exitcode:
+            raise RuntimeError("A process that writes clips has failed.")
 
 
 def load_grooves(folder: Path) -> list[Groove]:
@@ -249,6 +294,8 @@ def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator, 
         grid.begin_at(form.bar_ticks - upbeat, rng.uniform(0.05, 2))
     drums, band = np.zeros((MEL_BANDS, FRAMES), np.float32), np.zeros((MEL_BANDS, FRAMES), np.float32)
     if kind.startswith("groove"):
+        if menu.varied and rng.random() < menu.varied:
+            groove = vary_groove(groove, rng)
         time_s, piece, velocity = play_groove(grid, form, groove, rng)
         plays = time_s >= (grid.beat_s[form.bar_ticks // TICKS] - 0.05 if upbeat else -np.inf)
         render_drums(drums, time_s[plays], piece[plays], velocity[plays], bank, rng)
@@ -295,6 +342,25 @@ def play_groove(
         place, kept = np.concatenate([place, place[again] + shift]), np.concatenate([kept, kept[again]])
     time_s = np.interp(bar * grid.length + place, np.arange(len(grid.beat_s)), grid.beat_s)
     return time_s[kept], piece[kept], velocity[kept]
+
+
+def vary_groove(groove: Groove, rng: np.random.Generator) -> Groove:
+    """The performance without some of its pieces or hits, with other cymbals or with other accents."""
+    beat, piece, velocity = groove.hits.T
+    kept, piece, velocity = np.ones(len(beat), bool), piece.copy(), velocity.copy()
+    named = {group: [index for index, name in enumerate(PIECES) if name.startswith(group)] for group in VARIED_GROUPS}
+    if rng.random() < 0.45:
+        silent = rng.choice(VARIED_GROUPS, int(rng.integers(1, 3)), replace=False)
+        left = ~np.isin(piece, [index for group in silent for index in named[group]])
+        kept = left if left.sum() >= 0.25 * len(left) else kept
+    if rng.random() < 0.35:
+        cymbals = np.isin(piece, named["hihat"] + named["ride"])
+        piece[cymbals] = PIECES.index(str(rng.choice(["hihat_closed", "hihat_open", "ride", "tom_low", "stick"])))
+    if rng.random() < 0.3:
+        kept &= rng.random(len(beat)) > rng.uniform(0.05, 0.35)
+    if rng.random() < 0.3:
+        velocity = np.clip(velocity * np.exp(rng.normal(0, rng.uniform(0.1, 0.5), len(velocity))), 8, 127)
+    return replace(groove, hits=np.column_stack([beat, piece, velocity])[kept])
 
 
 def render_drums(

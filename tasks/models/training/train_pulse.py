@@ -3,6 +3,8 @@
     python -m tasks.models.training.pulse_songs SOUNDS GROOVE MATERIAL --clips 4000
     python -m tasks.models.training.train_pulse pulse.onnx MATERIAL --steps 5000
     python -m tasks.models.training.train_pulse wider.onnx MATERIAL --start pulse.onnx --channels 48
+    python -m tasks.models.training.train_pulse deep.onnx MATERIAL --device cuda --workers 15 --batch 64 --minutes 6 \
+        --channels 160 --filters 16 --further 24 32
 
 MATERIAL, one folder or more, holds one .npz a clip: `drums` and `band` (bands, frames) in bytes, `beats` in seconds,
 `pos` in the bar, `meter`. Every eighth clip is held out. The network follows Davies & Böck, "Temporal convolutional
@@ -14,6 +16,7 @@ rate.
 import argparse
 import copy
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from tasks.models.training.pulse_mix import load_clip, mix, resample
 from tasks.music.beats import FRAME_RATE_HZ, TEMPI_BPM
@@ -31,11 +35,12 @@ from tasks.music.signals import HOP_S, MEL_BANDS
 CROP_FRAMES = 1_600
 HELD_OUT_EVERY = 8
 HEARD_OF_THEM = 160
-BATCH = 8
+HEARD_AT_A_TIME = 16
+WARM_UP = 0.05  # share of the steps in which the rate rises
 METER_WEIGHTS = (1.0, 0.8, 1.1, 1.3, 1.1, 1.6)  # rare meters count more
 DOWNBEAT_LOSS = 1.5
 AVERAGED_STEPS = 300  # of the weights that are kept
-REPORT_EVERY = 500
+REPORTS = 20
 
 
 class Block(nn.Module):
@@ -58,11 +63,15 @@ class Block(nn.Module):
 class PulseNetwork(nn.Module):
     """From (clips, MEL_BANDS, frames) to logits (clips, 2 + meters + tempi, frames / 2): beat and downbeat first."""
 
-    def __init__(self, filters: int = 10, channels: int = 48, layers: int = 8) -> None:
+    def __init__(self, filters: int = 10, channels: int = 48, layers: int = 8, further: tuple[int, ...] = ()) -> None:
+        """Args: the filters of the front and of further convolutions behind it; channels and number of the layers."""
         super().__init__()
         self.front = nn.Conv2d(2, filters, 5, stride=2, padding=2)
         self.pool = nn.MaxPool2d((2, 1))
-        self.mid = nn.Conv1d(filters * (MEL_BANDS // 4), channels, 3, padding=1, bias=False)
+        widths = (filters, *further)
+        self.further = nn.ModuleList(nn.Conv2d(*pair, 3, padding=1) for pair in zip(widths, further, strict=False))
+        bands = MEL_BANDS // (8 if further else 4)
+        self.mid = nn.Conv1d(widths[-1] * bands, channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm1d(channels)
         self.drop = nn.Dropout1d(0.1)
         self.blocks = nn.ModuleList([Block(channels, 2**layer) for layer in range(layers)])
@@ -72,8 +81,11 @@ class PulseNetwork(nn.Module):
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         before = functional.pad(mel, (2, 0))[:, :, :-2]
         x = torch.stack([mel - 1.0, 4.0 * functional.relu(mel - before)], 1)
-        x = self.pool(functional.elu(self.front(x))).flatten(1, 2)
-        x = self.drop(functional.elu(self.norm(self.mid(x))))
+        x = self.pool(functional.elu(self.front(x)))
+        for index, conv in enumerate(self.further):
+            x = functional.elu(conv(x))
+            x = self.pool(x) if index == 0 else x
+        x = self.drop(functional.elu(self.norm(self.mid(x.flatten(1, 2)))))
         total = 0.0
         for block in self.blocks:
             x, heard = block(x)
@@ -81,58 +93,115 @@ class PulseNetwork(nn.Module):
         return torch.cat([self.out(functional.elu(x)), self.of_piece(functional.elu(total))], 1)
 
 
+class Crops(Dataset):
+    """Pieces of clips by (number of the clip, number of the draw): the same two give the same piece."""
+
+    def __init__(self, paths: list[Path], seed: int) -> None:
+        self.paths, self.seed = paths, seed
+
+    def __getitem__(self, which: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        clip, draw = which
+        mel, *targets = crop(load_clip(self.paths[clip]), np.random.default_rng([self.seed, draw]))
+        return mel.astype(np.float16), *targets
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("material", type=Path, nargs="+")
     parser.add_argument("--start", type=Path, help="A network written before, to go on from.")
     parser.add_argument("--channels", type=int, default=48)
+    parser.add_argument("--filters", type=int, default=10, help="Of the front.")
+    parser.add_argument("--further", type=int, nargs="*", default=(), help="Filters of more convolutions behind it.")
     parser.add_argument("--steps", type=int, default=5_000)
+    parser.add_argument("--minutes", type=float, help="Train so long instead; the rate falls with the time.")
+    parser.add_argument("--batch", type=int, default=8, help="Pieces of 16 s a step.")
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=float, nargs=2, default=(0.1, 0.1), help="Of the losses of meter and tempo.")
-    parser.add_argument("--bfloat16", action="store_true", help="Multiply in bfloat16, faster where the processor can.")
+    parser.add_argument("--bfloat16", action="store_true", help="Multiply in bfloat16, faster where the machine can.")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda.")
+    parser.add_argument("--workers", type=int, default=0, help="Processes that mix the pieces.")
     options = parser.parse_args()
     paths = [path for folder in options.material for path in sorted(folder.glob("*.npz"))]
     held_out = paths[::HELD_OUT_EVERY]
-    kept = [load_clip(path) for path in held_out[:: max(1, len(held_out) // HEARD_OF_THEM)]]
-    clips = [load_clip(path) for index, path in enumerate(paths) if index % HELD_OUT_EVERY]
+    kept = [crop(load_clip(path), None) for path in held_out[:: max(1, len(held_out) // HEARD_OF_THEM)]]
+    crops = Crops([path for index, path in enumerate(paths) if index % HELD_OUT_EVERY], options.seed)
 
-    torch.set_num_threads(1)  # sums in one order: the same material gives the same weights
+    torch.set_num_threads(1)  # sums in one order: the same material gives the same weights on a processor
+    torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)
-    rng = np.random.default_rng(options.seed)
-    network = PulseNetwork(channels=options.channels)
+    network = PulseNetwork(options.filters, options.channels, further=tuple(options.further))
     if options.start:
         load_weights(network, options.start)
+    network.to(options.device)
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=options.steps, pct_start=0.05)
     network.train()
     network.norm.train(not options.start)  # folded into a convolution before: it has no mean and spread of its own
-    began, order = time.monotonic(), []
-    for step in range(1, options.steps + 1):
-        order = order if len(order) >= BATCH else list(rng.permutation(len(clips)))
-        batch, order = order[:BATCH], order[BATCH:]
-        crops = [crop(clips[index], rng) for index in batch]
-        loss = sum(measure_losses(network, crops, options.weights, bfloat16=options.bfloat16))
+    began, done, reported = time.monotonic(), 0.0, 1
+    loader = DataLoader(
+        crops,
+        batch_sampler=_draw_batches(len(crops.paths), options.batch, options.seed),
+        num_workers=options.workers,
+        pin_memory=options.device != "cpu",
+        prefetch_factor=4 if options.workers else None,
+    )
+    for step, batch in enumerate(loader, 1):
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * _share_of_rate(done)
+        loss = sum(measure_losses(network, batch, options.weights, bfloat16=options.bfloat16))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         _average(averaged, network, 1 / min(step, AVERAGED_STEPS))
-        if step % REPORT_EVERY == 0 or step == options.steps:
-            averaged.eval()
-            with torch.no_grad():
-                losses = [[float(x) for x in measure_losses(averaged, [crop(clip, None)])] for clip in kept]
-            print(step, f"{time.monotonic() - began:.0f} s", np.mean(losses, axis=0).round(4).tolist(), flush=True)
-            export(averaged, options.out)
+        passed_s = time.monotonic() - began
+        done = passed_s / (60 * options.minutes) if options.minutes else step / options.steps
+        if done >= reported / REPORTS:
+            print(step, f"{passed_s:.0f} s", _judge(averaged, kept), flush=True)
+            export(copy.deepcopy(averaged).cpu(), options.out)
+            reported += 1
+        if done >= 1:
+            break
+
+
+def _draw_batches(clips: int, size: int, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """Without end: all clips in another order each time, with the number of the draw."""
+    rng, order, draw = np.random.default_rng(seed), np.zeros(0, int), 0
+    while True:
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(clips)])
+        yield [(int(clip), draw + place) for place, clip in enumerate(order[:size])]
+        order, draw = order[size:], draw + size
+
+
+def _share_of_rate(done: float) -> float:
+    """Of the highest rate, after this share of the training: up in a line, down along a cosine."""
+    if done < WARM_UP:
+        return 0.04 + 0.96 * done / WARM_UP
+    return 0.5 + 0.5 * float(np.cos(np.pi * min(1.0, (done - WARM_UP) / (1.0 - WARM_UP))))
+
+
+def _judge(network: PulseNetwork, kept: list[tuple[np.ndarray, ...]]) -> list[float]:
+    """The losses on pieces that are held out."""
+    network.eval()
+    with torch.no_grad():
+        batches = [collate(kept[at : at + HEARD_AT_A_TIME]) for at in range(0, len(kept), HEARD_AT_A_TIME)]
+        losses = [[float(x) for x in measure_losses(network, batch)] for batch in batches]
+    sizes = [len(batch[0]) for batch in batches]
+    return np.average(losses, axis=0, weights=sizes).round(4).tolist()
+
+
+def collate(crops: list[tuple[np.ndarray, ...]]) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True)]
 
 
 def _average(averaged: nn.Module, network: nn.Module, share: float) -> None:
     with torch.no_grad():
-        for mine, other in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-            mine.lerp_(other, share) if mine.is_floating_point() else mine.copy_(other)
+        pairs = list(zip(averaged.state_dict().values(), network.state_dict().values(), strict=True))
+        mine, other = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(list(mine), list(other), share)
 
 
 def load_weights(network: PulseNetwork, path: Path) -> None:
@@ -219,20 +288,23 @@ def crop(clip: dict[str, np.ndarray], rng: np.random.Generator | None) -> tuple[
 
 def measure_losses(
     network: PulseNetwork,
-    crops: list[tuple[np.ndarray, ...]],
+    crops: list[torch.Tensor],
     weights: tuple[float, float] = (0.1, 0.1),
     *,
     bfloat16: bool = False,
 ) -> list[torch.Tensor]:
-    """Of beats, downbeats, meter and tempo, weighted; the last two by `weights`."""
-    mel, target, meter, tempo = (torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True))
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        logits = network(mel).float()
+    """Of beats, downbeats, meter and tempo of a batch of `crop`, weighted; the last two by `weights`."""
+    device = network.out.weight.device
+    mel, target, meter, tempo = (part.to(device, non_blocking=True) for part in crops)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        logits = network(mel.float()).float()
     of_beat = functional.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0])
     of_downbeat = functional.binary_cross_entropy_with_logits(logits[:, 1], target[:, 1])
     end = 2 + len(METERS)
-    counts = (meter >= 0).any()
-    of_meter = functional.cross_entropy(logits[:, 2:end], meter, torch.tensor(METER_WEIGHTS), ignore_index=-1)
+    rarity = torch.tensor(METER_WEIGHTS, device=device)
+    counted = rarity[meter.clamp(min=0)] * (meter >= 0)
+    of_meter = functional.cross_entropy(logits[:, 2:end], meter, rarity, ignore_index=-1, reduction="sum")
+    of_meter = of_meter / counted.sum().clamp(min=1.0)
     below = tempo.clamp(min=0).long().clamp(max=len(TEMPI_BPM) - 2)
     share = (tempo - below).clamp(0, 1)
     chance = functional.log_softmax(logits[:, end:], 1)
@@ -242,7 +314,7 @@ def measure_losses(
     return [
         of_beat,
         DOWNBEAT_LOSS * of_downbeat,
-        weights[0] * of_meter if counts else of_beat * 0,
+        weights[0] * of_meter,
         weights[1] * of_tempo,
     ]
 
