@@ -210,7 +210,7 @@ def _draw_cymbals(form: Form, rng: np.random.Generator, of_beat: str) -> list[Hi
     if rng.random() < 0.2:
         hits = [hit for hit in hits if rng.random() < 0.8]
     if piece == "hihat_closed" and rng.random() < 0.25:
-        hits[-1] = (hits[-1][0], "hihat_open", accent) if hits else (0, piece, accent)
+        hits[-1:] = [(hits[-1][0], "hihat_open", accent) if hits else (0, piece, accent)]
     return hits
 
 
