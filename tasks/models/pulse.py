@@ -18,7 +18,7 @@ from tasks.music.meter import METERS
 from tasks.music.onsets import NO_ONSETS, Onsets, compute_flux, detect_onsets
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
-BACKEND = "pulse-tcn-5"
+BACKEND = "pulse-tcn-6"
 VERSION = f"{BACKEND}+{beats.VERSION}"
 
 _WEIGHTS_PATH = Path(__file__).with_name("pulse.onnx")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.music.onsets import Onsets
 from tasks.music.signals import HOP_S
 
 PHASES = 12  # of a beat in which bars are compared: holds its halves, thirds and quarters
@@ -16,12 +15,6 @@ LONGEST_LAG = 10  # beats
 FEWEST_BEATS = 12  # for a bar to be compared with another
 _FLOOR = 0.1  # of the mean flux: silence between beats is not infinitely silent
 _REACH = 3  # frames around a moment in which its onset is looked for
-
-# Where in a beat drums are struck, of four parts or, in 6/8, of three, with the share of the onsets at each place.
-QUARTERED = ((0, 0.42), (1 / 4, 0.12), (1 / 2, 0.28), (3 / 4, 0.14), (1 / 3, 0.02), (2 / 3, 0.02))
-IN_THREE = ((0, 0.44), (1 / 3, 0.22), (2 / 3, 0.28), (1 / 6, 0.02), (1 / 2, 0.02), (5 / 6, 0.02))
-STROKE_SPREAD_S = 0.015  # standard deviation of onsets around their places
-STRAY_SHARE = 0.1  # of the onsets, which lie anywhere
 
 
 @dataclass(frozen=True)
@@ -75,49 +68,6 @@ def measure_accents(flux: np.ndarray, time_s: np.ndarray) -> Accents:
     halves = _peaks(flux, time_s[:-1] + interval_s / 2).mean()
     thirds = np.mean([_peaks(flux, time_s[:-1] + share * interval_s).mean() for share in (1 / 3, 2 / 3)])
     return Accents(_peaks(flux, time_s), float(_log(thirds) - _log(halves)), _compare_beats(flux, time_s))
-
-
-def measure_alignment(onsets: Onsets, time_s: np.ndarray, time_signature: str | None = None) -> float:
-    """How well a row of beats explains the onsets: the mean of `score_places`, strong onsets counting more.
-
-    Args:
-        onsets: Of the drums, or of the mixture.
-        time_s: float (beats,), ascending; the first and the last interval go on beyond their ends.
-        time_signature: "6/8" for beats in three parts.
-
-    Returns:
-        0 where there is nothing to explain, or with less than two beats.
-    """
-    if len(time_s) < 2 or not len(onsets):
-        return 0.0
-    beat = np.clip(np.searchsorted(time_s, onsets.time_s, side="right") - 1, 0, len(time_s) - 2)
-    beat_s = np.diff(time_s)[beat]
-    places = IN_THREE if time_signature == "6/8" else QUARTERED
-    scores = score_places((onsets.time_s - time_s[beat]) / beat_s, beat_s, places)
-    return float(np.average(scores, weights=np.sqrt(onsets.strength) + 1e-9))
-
-
-def score_places(
-    beats: np.ndarray, beat_s: np.ndarray, places: tuple[tuple[float, float], ...] = QUARTERED
-) -> np.ndarray:
-    """How much likelier onsets are where they are than anywhere in their beats, as logarithms.
-
-    Args:
-        beats: float (…,), when onsets are, counted in beats from any beat.
-        beat_s: Seconds a beat, of a shape that fits: the shorter beats are, the less it means to lie near a place.
-        places: Where in a beat onsets are expected, and what share of them.
-
-    Returns:
-        float of the common shape; between the logarithms of STRAY_SHARE and of some ten.
-    """
-    phase = beats - np.floor(beats)
-    density = 0.0
-    for place, share in places:
-        distance = np.abs(phase - place)
-        distance_s = np.minimum(distance, 1 - distance) * beat_s
-        density = density + share * np.exp(-0.5 * (distance_s / STROKE_SPREAD_S) ** 2)
-    density = density * beat_s / (STROKE_SPREAD_S * np.sqrt(2 * np.pi))
-    return np.log((1 - STRAY_SHARE) * density + STRAY_SHARE)
 
 
 def _compare_beats(flux: np.ndarray, time_s: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.music.accents import Accents, measure_accents, measure_alignment, normalise_flux
+from tasks.music.accents import Accents, measure_accents, normalise_flux
 from tasks.music.harmony import VERSION as HARMONY_VERSION
 from tasks.music.harmony import measure_harmonic_change
 from tasks.music.key import Chroma
@@ -19,7 +19,7 @@ from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bar
 from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.signals import HOP_S
 
-VERSION = f"beat-readings-9+{HARMONY_VERSION}"
+VERSION = f"beat-readings-10+{HARMONY_VERSION}"
 FRAME_RATE_HZ = 50.0  # of `Pulse`
 TEMPI_BPM = tuple(38.0 * 1.042**step for step in range(50))  # whose chances are in `Pulse`; the last is 284
 
@@ -89,7 +89,6 @@ class BeatParams:
         groove_meter_weights: Added to the weights of 3/4, 5/4, 6/8 and 7/8 for the bars that drums are folded in: the
             logarithm of how much rarer each is beside 4/4 where a drum kit plays (6, 1, 4 and 1 to 88 are assumed) than
             among the clips that the weights come from.
-        groove_alignment_weight: What counts for a reading beside that, for these bars: `accents.measure_alignment`.
         min_other: Less probability of another way to count is not worth mentioning.
         most_others: So many of them are mentioned.
         min_beats: Fewer are no rhythm.
@@ -100,8 +99,8 @@ class BeatParams:
         meter: The bar model.
         loop: The model of short loops.
 
-    The weights come from tasks/models/training/fit_readings.py, on clips that the network was not trained on: those of
-    readings are the mean of what it finds with the first network alone and with all.
+    The weights of readings and of the pulse come from tasks/models/training/fit_readings.py, on clips that the network
+    was not trained on.
     """
 
     tempo_min_bpm: float = 45.0
@@ -111,32 +110,31 @@ class BeatParams:
     beat_odds: float = 7.0
     level_range: float = 1.13
     reading_weights: tuple[float, ...] = (
-        0.62,
-        0.28,
-        0.55,
-        1.42,
-        1.15,
         0.68,
-        0.86,
+        0.59,
         0.82,
-        0.53,
-        -0.31,
-        0.31,
-        0.06,
-        0.23,
+        1.08,
+        0.88,
+        0.99,
+        0.81,
+        0.75,
+        0.35,
         -0.27,
-        0.84,
-        0.89,
-        -0.16,
-        0.08,
-        -0.67,
-        0.05,
+        0.27,
+        -0.02,
+        0.18,
+        -0.25,
+        0.55,
+        0.61,
+        -0.14,
+        -0.04,
+        -0.62,
+        -0.01,
     )
-    pulse_weights: tuple[float, float, float, float] = (5.39, 2.78, 1.23, -0.91)
+    pulse_weights: tuple[float, float, float, float] = (5.49, 2.43, 1.17, -1.5)
     downbeat_gain: float = 1.0
     harmony_weight: float = 1.0
     groove_meter_weights: tuple[float, float, float, float] = (-1.65, -3.23, -1.86, -2.69)
-    groove_alignment_weight: float = 2.0
     min_other: float = 0.05
     most_others: int = 2
     min_beats: int = 4
@@ -221,7 +219,7 @@ def track_beats(
         flux: float32 (frames,) at HOP_S, whose accents and swing are measured: of the drums, or of the mixture.
         chroma: Whose changes say where bars begin; None leaves that to the network.
         params: The models.
-        onsets: Of the drums, or of the mixture, for `Rhythm.groove`.
+        onsets: Of the drums, or of the mixture, for the groove of short loops.
 
     Returns:
         The rhythm; that of `no_pulse` where there is none.
@@ -233,9 +231,8 @@ def track_beats(
         scores = features @ params.reading_weights
         chances = _to_chances(scores)
         rhythm = _count_by(pulse, readings, chances, chances.argmax(), flux, chroma, params)
-        explained = [measure_alignment(onsets, reading.time_s, reading.bars.time_signature) for reading in readings]
         of_meter = features[:, -len(params.groove_meter_weights) :] @ params.groove_meter_weights
-        for_groove = _to_chances(scores + of_meter + params.groove_alignment_weight * np.array(explained))
+        for_groove = _to_chances(scores + of_meter)
         if len(rhythm.time_s):
             likeliest, *rest = _find_different(readings, for_groove, params)
             if likeliest != chances.argmax():

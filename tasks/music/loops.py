@@ -2,20 +2,24 @@
 
 A loop of a bar or two is over before the pulse network (tasks/models/pulse.py) is sure of anything. But it begins where
 a bar begins, keeps its tempo and is mostly cut to whole bars: tempo and start that explain its onsets best are found by
-trying them all. What onsets say of the beats of longer music is in accents.py.
+trying them all.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.music.accents import score_places
 from tasks.music.meter import BEATS_PER_BAR
 from tasks.music.onsets import Onsets
 
 TIME_SIGNATURE = "4/4"
 BEATS = BEATS_PER_BAR[TIME_SIGNATURE]  # of a bar
 SAME_TEMPO = 0.04  # tempi that differ by less are one
+
+# Where in a beat drums are struck, with the share of the onsets at each place.
+PLACES = ((0, 0.42), (1 / 4, 0.12), (1 / 2, 0.28), (3 / 4, 0.14), (1 / 3, 0.02), (2 / 3, 0.02))
+STROKE_SPREAD_S = 0.015  # standard deviation of onsets around their places
+STRAY_SHARE = 0.1  # of the onsets, which lie anywhere
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     """Find the beats of a short loop.
 
     Every tempo is tried with every start near the first onset, and judged by the places in the beat where onsets fall
-    (`accents.score_places`), by how usual it is, and by whether whole bars of it fill the length.
+    (`score_places`), by how usual it is, and by whether whole bars of it fill the length.
 
     Args:
         onsets: Of the drums, or of the mixture.
@@ -135,3 +139,23 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
         )
     likely = tuple(other for other in found[1:] if other.certainty >= params.min_other)
     return replace(found[0], others=likely)
+
+
+def score_places(beats: np.ndarray, beat_s: np.ndarray) -> np.ndarray:
+    """How much likelier onsets are where they are than anywhere in their beats, as logarithms.
+
+    Args:
+        beats: float (…,), when onsets are, counted in beats from any beat.
+        beat_s: Seconds a beat, of a shape that fits: the shorter beats are, the less it means to lie near a place.
+
+    Returns:
+        float of the common shape; between the logarithms of STRAY_SHARE and of some ten.
+    """
+    phase = beats - np.floor(beats)
+    density = 0.0
+    for place, share in PLACES:
+        distance = np.abs(phase - place)
+        distance_s = np.minimum(distance, 1 - distance) * beat_s
+        density = density + share * np.exp(-0.5 * (distance_s / STROKE_SPREAD_S) ** 2)
+    density = density * beat_s / (STROKE_SPREAD_S * np.sqrt(2 * np.pi))
+    return np.log((1 - STRAY_SHARE) * density + STRAY_SHARE)

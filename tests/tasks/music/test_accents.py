@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.music.accents import LONGEST_LAG, measure_accents, measure_alignment, normalise_flux, score_places
-from tasks.music.onsets import NO_ONSETS, Onsets
+from tasks.music.accents import LONGEST_LAG, measure_accents, normalise_flux
 from tasks.music.signals import HOP_S
 
 BEAT_S = 0.5
@@ -52,36 +51,3 @@ def test_a_few_beats_are_not_compared():
     assert np.isnan(accents.alike).all()
     assert len(accents.alike) == LONGEST_LAG + 1
     assert accents.of_bars(np.array([1, 2, 3, 4, 1, 2]), 4)[1:] == (0, 0)
-
-
-def onsets_at(time_s: np.ndarray) -> Onsets:
-    return Onsets(time_s, np.full(len(time_s), 0.3, np.float32))
-
-
-def test_onsets_on_beats_and_halves_are_explained_by_their_own_beats_best():
-    onsets = onsets_at(np.arange(0.5, 40, BEAT_S / 2))
-    own = measure_alignment(onsets, TIMES_S)
-    for factor in (2 / 3, 3 / 4, 4 / 3, 3 / 2):
-        assert own > measure_alignment(onsets, np.arange(0.5, 40, factor * BEAT_S)) + 0.3
-    assert own > measure_alignment(onsets, TIMES_S + 0.07) + 0.3
-
-
-def test_beats_in_three_parts_explain_thirds():
-    onsets = onsets_at(np.arange(0.5, 39.5, BEAT_S / 3))
-    assert measure_alignment(onsets, TIMES_S, "6/8") > measure_alignment(onsets, TIMES_S, "4/4") + 0.5
-
-
-def test_the_beats_go_on_beyond_their_ends():
-    inside, outside = onsets_at(np.array([20.0, 20.5])), onsets_at(np.array([1.0, 39.0]))
-    beats = np.arange(10.0, 30, BEAT_S)
-    assert measure_alignment(outside, beats) == pytest.approx(measure_alignment(inside, beats))
-
-
-@pytest.mark.parametrize(("onsets", "beats"), [(NO_ONSETS, TIMES_S), (onsets_at(TIMES_S), TIMES_S[:1])])
-def test_nothing_to_explain_or_to_explain_with_is_zero(onsets, beats):
-    assert measure_alignment(onsets, beats) == 0
-
-
-def test_onsets_anywhere_score_nothing_on_average():
-    anywhere = np.random.default_rng(0).uniform(0, 100, 20_000)
-    assert np.exp(score_places(anywhere, 0.5)).mean() == pytest.approx(1, abs=0.03)

@@ -173,19 +173,6 @@ def test_a_short_loop_without_a_pulse_has_a_groove_and_no_tempo():
     assert rhythm.groove.beat_in_bar.tolist() == [1, 2, 3, 4] * 2
 
 
-def test_onsets_between_the_beats_of_a_reading_speak_for_another_groove():
-    beat_s = np.arange(0.5, 29, 0.5)
-    both = hear_bars(beat_s, beat_s[::4])
-    slower_s = np.arange(0.5, 29, 0.75)
-    both = replace(both, beat=np.maximum(both.beat, 0.7 * beat_curve(slower_s, 30)))
-    strokes_s = np.arange(0.5, 29, 0.375)
-    onsets = Onsets(strokes_s, np.full(len(strokes_s), 0.3, np.float32))
-    weighed = BeatParams(groove_alignment_weight=10.0)
-    rhythm = track_beats(both, np.zeros(3_000, np.float32), params=weighed, onsets=onsets)
-    assert rhythm.tempo_bpm == pytest.approx(120, rel=0.01)
-    assert rhythm.groove.tempo_bpm == pytest.approx(80, rel=0.01)
-
-
 def test_other_likely_ways_to_count_are_mentioned():
     beat_s = np.arange(0.5, 29, 0.5)
     both = hear_bars(beat_s, beat_s[::4])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.music.loops import LoopParams, find_loop
+from tasks.music.loops import LoopParams, find_loop, score_places
 from tasks.music.onsets import NO_ONSETS, Onsets
 
 ROCK = (0, 0.5, 1, 1.5, 2, 2.5, 2.75, 3, 3.5)  # beats of a bar
@@ -61,3 +61,8 @@ def test_a_loop_of_plain_eighths_could_be_counted_twice_as_fast():
 
 def test_hardly_likely_ways_to_count_a_loop_are_not_mentioned():
     assert find_loop(play_bars(120, 2), duration_s=4.0, params=LoopParams(min_other=0.2)).others == ()
+
+
+def test_onsets_anywhere_score_nothing_on_average():
+    anywhere = np.random.default_rng(0).uniform(0, 100, 20_000)
+    assert np.exp(score_places(anywhere, 0.5)).mean() == pytest.approx(1, abs=0.03)
