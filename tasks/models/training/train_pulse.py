@@ -199,9 +199,9 @@ def collate(crops: list[tuple[np.ndarray, ...]]) -> list[torch.Tensor]:
 
 def _average(averaged: nn.Module, network: nn.Module, share: float) -> None:
     with torch.no_grad():
-        pairs = list(zip(averaged.state_dict().values(), network.state_dict().values(), strict=True))
-        mine, other = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        torch._foreach_lerp_(list(mine), list(other), share)
+        for mine, other in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, share)
 
 
 def load_weights(network: PulseNetwork, path: Path) -> None:
