@@ -27,7 +27,7 @@ from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream, me
 from tasks.music.velocities import VERSION as LEVELS_VERSION
 from tasks.music.velocities import measure_band_energy, weigh_levels
 
-BACKEND = "drumnet-3"
+BACKEND = "drumnet-4"
 VERSION = f"{BACKEND}+{PEAKS_VERSION}+{LEVELS_VERSION}"
 # In the place of those that came with the weights. Of the least sure toms in a mixture most are another instrument's, a
 # bass above all; rides are heard less surely than they are right.

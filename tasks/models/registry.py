@@ -65,7 +65,7 @@ def list_models(model_path: Path | None = None) -> list[Model]:
         model_path: The folder of added models, as `load_separator` takes it.
     """
     return [_spleeter(archive, model_path) for archive in SPLEETER_ARCHIVES] + [
-        _own("drumnet-3", "drums", "drums.onnx"),
+        _own("drumnet-4", "drums", "drums.onnx"),
         _own("pulse-tcn-6", "beats", "pulse.onnx"),
     ]
 

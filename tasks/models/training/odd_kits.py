@@ -1,7 +1,7 @@
 """Kits from formulas that sound like no acoustic kit struck with sticks: electronic drums and brushes.
 
-The snare of an electronic drum kit is its tom with more noise: a long tone that falls, below a hiss as long. What tells
-one from the other is how much of it is noise, and that toms are deeper and fall farther.
+What tells an electronic snare from the toms of its kit differs from kit to kit: it is a tom with more noise, long and
+falling below a hiss as long; or a deep, damped one with little hiss beside toms that ring and hiss.
 """
 
 import numpy as np
@@ -23,9 +23,11 @@ def make_electronic_kit(rng: np.random.Generator) -> Kit:
     """Analogue electronic drums, new with every call."""
     sounds = dict(make_kit(rng).sounds)
     sounds["kick"] = [make_sound([_make_kick(rng)])]
-    sounds["snare"] = [make_sound([_make_snare(rng)])]
-    sounds["snare_rim"] = [make_sound([_make_snare(rng)])]
-    sounds |= _make_toms(rng)
+    damped = rng.random() < 0.5
+    make_snare = _make_damped_snare if damped else _make_snare
+    sounds["snare"] = [make_sound([make_snare(rng)])]
+    sounds["snare_rim"] = [make_sound([make_snare(rng)])]
+    sounds |= _make_toms(rng, most_hiss=1.0 if damped else 0.18)
     if rng.random() < 0.6:
         sounds |= _make_hihats(rng)
     return Kit("formula/electronic", sounds)
@@ -67,11 +69,19 @@ def _make_snare(rng: np.random.Generator) -> np.ndarray:
     return _with_click(rng, np.exp(rng.uniform(np.log(0.25), np.log(2.5))) * tone + hiss)
 
 
-def _make_toms(rng: np.random.Generator) -> dict[str, list[Sound]]:
-    """Three toms of one setting, each a step deeper; little noise or none."""
+def _make_damped_snare(rng: np.random.Generator) -> np.ndarray:
+    """A short, deep tone with an overtone and a little hiss."""
+    base_hz, decay_s = rng.uniform(110, 240), np.exp(rng.uniform(np.log(0.025), np.log(0.09)))
+    tone = _falling_tone(rng, base_hz, decay_s, rng.uniform(0, 0.6), rng.uniform(0.005, 0.03))
+    tone += rng.uniform(0, 0.6) * decaying_sine(rng, 1.2, base_hz * rng.uniform(1.4, 2.1), decay_s)
+    return _with_click(rng, tone + rng.uniform(0.1, 0.7) * _hiss(rng, rng.uniform(0.03, 0.15)))
+
+
+def _make_toms(rng: np.random.Generator, most_hiss: float) -> dict[str, list[Sound]]:
+    """Three toms of one setting, each a step deeper, some with noise."""
     base_hz, step = rng.uniform(110, 230), rng.uniform(1.2, 1.6)
     decay_s, sweep, sweep_s = rng.uniform(0.08, 0.4), rng.uniform(0.3, 2.2), rng.uniform(0.03, 0.2)
-    hiss_gain, hiss_s = rng.choice([0.0, rng.uniform(0.02, 0.18)]), rng.uniform(0.02, 0.25)
+    hiss_gain, hiss_s = rng.choice([0.0, rng.uniform(0.02, most_hiss)]), rng.uniform(0.02, 0.25)
     sounds = {}
     for index, piece in enumerate(("tom_high", "tom_mid", "tom_low")):
         tone = _falling_tone(rng, base_hz / step**index, decay_s, sweep, sweep_s)
