@@ -13,7 +13,6 @@ Each number gives the same clip again, with the same sounds and the same FluidSy
 
 import argparse
 import csv
-import multiprocessing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -209,42 +208,16 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--first", type=int, default=0, help="Number of the first clip; each number is another clip.")
     parser.add_argument("--menu", choices=MENUS, default="usual", help="What is drawn how often.")
-    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
     menu = MENUS[options.menu]
     bank = load_sounds(options.sounds, options.sounds / "notes.npz", more_kits=menu.more_kits)
-    write_clips(
-        bank,
-        load_grooves(options.groove),
-        options.material,
-        range(options.first, options.first + options.clips),
-        menu,
-        options.processes,
-    )
-
-
-def write_clips(
-    bank: SoundBank, grooves: list[Groove], folder: Path, numbers: range, menu: Menu, processes: int = 1
-) -> None:
-    """Write the clips of these numbers, each into a file of its own; processes share the work and the sounds."""
-
-    def write(mine: range) -> None:
-        for number in mine:
-            clip = make_clip(bank, grooves, np.random.default_rng([2, number]), menu)
-            drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
-            of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
-            np.savez(folder / f"{number:05d}.npz", drums=drums, band=band, **of_pulse)
-
-    fork = multiprocessing.get_context("fork")
-    others = [fork.Process(target=write, args=(numbers[start::processes],)) for start in range(1, processes)]
-    for other in others:
-        other.start()
-    write(numbers[::processes])
-    for other in others:
-        other.join()
-        if other.exitcode:
-            raise RuntimeError("A process that writes clips has failed.")
+    grooves = load_grooves(options.groove)
+    for index in range(options.first, options.first + options.clips):
+        clip = make_clip(bank, grooves, np.random.default_rng([2, index]), menu)
+        drums, band = (np.round(STEPS_OF_LOG_MEL * part).astype(np.uint8) for part in (clip.drums, clip.band))
+        of_pulse = {"beats": clip.beat_s, "pos": clip.position, "meter": clip.meter}
+        np.savez(options.material / f"{index:05d}.npz", drums=drums, band=band, **of_pulse)
 
 
 def load_grooves(folder: Path) -> list[Groove]:

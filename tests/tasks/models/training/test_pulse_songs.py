@@ -15,7 +15,6 @@ from tasks.models.training.pulse_songs import (
     make_pulseless,
     play_groove,
     vary_groove,
-    write_clips,
 )
 from tasks.models.training.pulse_sounds import NOTE_FRAMES, NOTES, PROGRAMS, SoundBank, to_log_mel, to_summable
 from tasks.music.signals import MEL_BANDS, Signal, compute_log_mel
@@ -74,24 +73,6 @@ def test_varying_changes_what_is_played_and_not_the_groove_itself(groove):
     others = [vary_groove(groove, np.random.default_rng(seed)).hits for seed in range(20)]
     np.testing.assert_array_equal(groove.hits, before)
     assert sum(other.shape != before.shape or (other != before).any() for other in others) >= 10
-
-
-def test_processes_write_what_one_writes(bank, groove, tmp_path):
-    for processes in (1, 3):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        write_clips(bank, [groove], folder, range(7, 12), MENUS["usual"], processes)
-    names = [sorted(path.name for path in (tmp_path / processes).iterdir()) for processes in ("1", "3")]
-    assert names[0] == names[1] == [f"{number:05d}.npz" for number in range(7, 12)]
-    for name in names[0]:
-        one, other = (np.load(tmp_path / processes / name) for processes in ("1", "3"))
-        for part in one.files:
-            np.testing.assert_array_equal(one[part], other[part])
-
-
-def test_a_process_that_fails_is_told(bank, groove, tmp_path):
-    with pytest.raises((RuntimeError, FileNotFoundError)):
-        write_clips(bank, [groove], tmp_path / "not there", range(4), MENUS["usual"], 2)
 
 
 @pytest.mark.parametrize("menu", MENUS.values(), ids=MENUS.keys())
