@@ -66,7 +66,7 @@ def compare_devices(device: str, threads: int) -> dict:
         "times_as_fast": {
             name: round(speed / on_cpu[name], 1) for name, speed in on_device.items() if name.startswith("realtime")
         },
-        "error_db": {stem: _ratio_db(part - truth[stem], truth[stem]) for stem, part in stems.items()},
+        "error_db": {stem: round(error_db(part, truth[stem]), 1) for stem, part in stems.items()},
     }
 
 
@@ -102,7 +102,7 @@ def compare_with_reference(python: Path, threads: int) -> dict:
     stems = separate_in_blocks(separator, samples)
     ((ours_s, ours_cpu_s),) = _fastest(lambda: _drain(separator, samples))
     return {
-        "error_db": {stem: _ratio_db(stems[stem] - reference[stem], reference[stem]) for stem in separator.stems},
+        "error_db": {stem: round(error_db(stems[stem], reference[stem]), 1) for stem in separator.stems},
         "times_as_fast_as_spleeter": round(float(reference["seconds"]) / ours_s, 1),
         "times_less_cpu_than_spleeter": round(float(reference["cpu_seconds"]) / ours_cpu_s, 1),
     }
@@ -200,8 +200,9 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def _ratio_db(error: np.ndarray, signal: np.ndarray) -> float:
-    return round(float(10 * np.log10(np.sum(error**2) / np.sum(signal**2))), 1)
+def error_db(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """The power of the error against that of the truth; -300 where there is none."""
+    return float(10 * np.log10(np.sum((estimate - truth) ** 2) / np.sum(truth**2) + 1e-30))
 
 
 if __name__ == "__main__":

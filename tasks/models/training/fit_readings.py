@@ -32,6 +32,7 @@ class Clip:
     """What was heard in one clip, and the truth: tempo_bpm is None and meter "" where there is no pulse."""
 
     pulse: Pulse
+    flux: np.ndarray
     readings: list[Reading]
     tempo_bpm: float | None
     meter: str
@@ -41,12 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path, nargs="+")
     paths = [path for folder in parser.parse_args().clips for path in sorted(folder.glob("*.npz"))]
-    report([_hear(path) for path in paths], [_hear(path, dulled=True) for path in paths[::DULLED_EVERY]])
+    report([_hear(path) for path in paths])
 
 
-def report(clips: list[Clip], dulled: list[Clip]) -> None:
+def report(clips: list[Clip]) -> None:
     rows, right = _choices(clips)
-    dulled_rows, dulled_right = _choices(dulled)
+    dulled_rows, dulled_right = _choices([_dull(clip) for clip in clips[::DULLED_EVERY]])
     weights = fit_choice(rows + dulled_rows, right + dulled_right)
     # The tempi of the clips are spread wider than those of music, so that the network learns all of them.
     weights[0] += 0.1 * (0.5 / SPREAD_OF_MUSIC**2 - 0.5 / SPREAD_OF_BPM**2)
@@ -93,14 +94,19 @@ def fit_logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
     return minimize(loss, np.zeros(inputs.shape[1])).x
 
 
-def _hear(path: Path, *, dulled: bool = False) -> Clip:
+def _hear(path: Path) -> Clip:
     clip = load_clip(path)
     mixture, stem = mix_and_separate(clip, np.random.default_rng([3, int(path.stem)]))
     pulse = blend_pulses(hear_pulse(mixture), hear_pulse(stem), BeatParams().drums_weight)
-    if dulled:
-        pulse = replace(pulse, meter=_even(pulse.meter), tempo=_even(pulse.tempo))
     tempo_bpm = 60.0 / float(np.median(np.diff(clip["beats"]))) if len(clip["beats"]) > 3 else None
-    return Clip(pulse, propose_readings(pulse, compute_flux(stem)), tempo_bpm, str(clip["meter"]))
+    flux = compute_flux(stem)
+    return Clip(pulse, flux, propose_readings(pulse, flux), tempo_bpm, str(clip["meter"]))
+
+
+def _dull(clip: Clip) -> Clip:
+    """As heard by a network that tells neither meter nor tempo."""
+    pulse = replace(clip.pulse, meter=_even(clip.pulse.meter), tempo=_even(clip.pulse.tempo))
+    return replace(clip, pulse=pulse, readings=propose_readings(pulse, clip.flux))
 
 
 def _even(chances: np.ndarray) -> np.ndarray:

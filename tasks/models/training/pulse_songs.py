@@ -44,6 +44,7 @@ USUAL_BPM = {"4/4": 113, "3/4": 122, "5/4": 125, "6/8": 78, "7/8": 210}
 SPREAD_OF_BPM = 0.28  # of the logarithm
 SLOW_BPM = (54, 96)
 VARIED_GROUPS = ("kick", "snare", "hihat", "ride", "tom", "crash")  # pieces by how their names begin
+HARD_STYLES = (0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03)  # of STYLES
 PULSELESS = ("noise", "voice", "voice", "voice", "pads", "free", "hits", "one hit", "silence", "claps")
 LEVEL_DB = {
     "kick": 0, "snare": -2, "snare_rim": -2, "stick": -8, "clap": -5, "hihat_closed": -11, "hihat_pedal": -12,
@@ -114,7 +115,7 @@ MENUS = {
         slow=0.25,
         pick_ups=0.1,
         chordal=0.3,
-        styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
+        styles=HARD_STYLES,
         more_kits=True,
     ),
     "varied": Menu(
@@ -127,7 +128,7 @@ MENUS = {
         slow=0.25,
         pick_ups=0.15,
         chordal=0.3,
-        styles=(0.16, 0.08, 0.10, 0.04, 0.02, 0.10, 0.04, 0.04, 0.02, 0.02, 0.10, 0.10, 0.10, 0.05, 0.03),
+        styles=HARD_STYLES,
         more_kits=True,
         varied=0.6,
     ),
@@ -267,7 +268,7 @@ def make_clip(bank: SoundBank, grooves: list[Groove], rng: np.random.Generator, 
         grid.begin_at(form.bar_ticks - upbeat, rng.uniform(0.05, 2))
     drums, band = np.zeros((MEL_BANDS, FRAMES), np.float32), np.zeros((MEL_BANDS, FRAMES), np.float32)
     if kind.startswith("groove"):
-        if menu.varied and rng.random() < menu.varied:
+        if menu.varied and rng.random() < menu.varied:  # no draw for the other menus: their clips stay the same
             groove = vary_groove(groove, rng)
         time_s, piece, velocity = play_groove(grid, form, groove, rng)
         plays = time_s >= (grid.beat_s[form.bar_ticks // TICKS] - 0.05 if upbeat else -np.inf)

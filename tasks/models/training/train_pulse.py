@@ -25,7 +25,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tasks.models.training.pulse_mix import load_clip, mix, resample
 from tasks.music.beats import FRAME_RATE_HZ, TEMPI_BPM
@@ -187,14 +187,10 @@ def _judge(network: PulseNetwork, kept: list[tuple[np.ndarray, ...]]) -> list[fl
     """The losses on pieces that are held out."""
     network.eval()
     with torch.no_grad():
-        batches = [collate(kept[at : at + HEARD_AT_A_TIME]) for at in range(0, len(kept), HEARD_AT_A_TIME)]
+        batches = [default_collate(kept[at : at + HEARD_AT_A_TIME]) for at in range(0, len(kept), HEARD_AT_A_TIME)]
         losses = [[float(x) for x in measure_losses(network, batch)] for batch in batches]
     sizes = [len(batch[0]) for batch in batches]
     return np.average(losses, axis=0, weights=sizes).round(4).tolist()
-
-
-def collate(crops: list[tuple[np.ndarray, ...]]) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.stack(part)) for part in zip(*crops, strict=True)]
 
 
 def _average(averaged: nn.Module, network: nn.Module, share: float) -> None:

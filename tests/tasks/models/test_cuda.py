@@ -16,7 +16,7 @@ from tasks.models import spleeter_graph
 from tasks.models.runtime import CUDA, choose_providers, open_session
 from tasks.models.spleeter import Separator, check_separator, load_separator
 from tasks.models.spleeter_graph import NETWORK_BINS, NETWORKS, SEGMENT_FRAMES, _Graph, build_graph
-from tests.benchmarks.bench_separation import separate_in_blocks
+from tests.benchmarks.bench_separation import error_db, separate_in_blocks
 
 SAMPLE = Path(__file__).parents[3] / "data/sample"
 AGREEMENT_DB = 60  # that the error of a stem lies below the stem
@@ -79,10 +79,6 @@ def assert_agreement(what: str, on_cuda, on_cpu, samples) -> None:
         print(f"{what}: {stem}: {error:.1f} dB")
         assert np.any(truth[stem])
         assert error < -AGREEMENT_DB
-
-
-def error_db(estimate, truth):
-    return 10 * np.log10(np.sum((estimate - truth) ** 2) / np.sum(truth**2) + 1e-30)
 
 
 @pytest.mark.parametrize("stems", [2, 4])

@@ -9,6 +9,7 @@ from tasks.errors import BadCheckpoint, BadSamples, ModelNotInstalled
 from tasks.models import spleeter, spleeter_graph
 from tasks.models.spleeter import load_separator, packaged_checkpoint
 from tasks.models.spleeter_graph import Network, build_graph
+from tests.benchmarks.bench_separation import error_db
 
 REFERENCE = Path(__file__).parents[2] / "benchmarks/spleeter_reference/reference.py"
 SECONDS = 13  # two segments of the networks
@@ -46,10 +47,6 @@ def separate(separator, samples, block_samples):
     ]
     results.append(stream.finish())
     return {stem: np.concatenate([result[stem] for result in results], axis=1) for stem in separator.stems}
-
-
-def error_db(estimate, truth):
-    return 10 * np.log10(np.sum((estimate - truth) ** 2) / np.sum(truth**2) + 1e-30)
 
 
 def test_two_stems_are_those_of_spleeter(two_stems, samples):
