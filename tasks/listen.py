@@ -15,13 +15,13 @@ from tasks.audio import FlacWriter, round_to_16_bits
 from tasks.models.drums import DrumTranscriber
 from tasks.models.pulse import PulseStream
 from tasks.models.spleeter import Separator
-from tasks.music.beats import Pulse
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream
 from tasks.music.notes import NO_NOTES, Notes, PitchStream, detect_notes
 from tasks.music.onsets import FluxStream, Onsets, OnsetStream
 from tasks.music.peaks import PeakStream
+from tasks.music.pulse import Pulse
 from tasks.music.quality import Levels, LevelStream
 from tasks.music.signals import MEL_BANDS, SAMPLE_RATE_HZ, LogMel, MelStream, PoolStream
 from tasks.stored import StoredStems

@@ -12,10 +12,11 @@ import numpy as np
 
 from tasks.models.runtime import open_session
 from tasks.music import beats
-from tasks.music.beats import TEMPI_BPM, BeatParams, Pulse, Rhythm, blend_pulses, track_beats
+from tasks.music.beats import BeatParams, Rhythm, track_beats
 from tasks.music.key import Chroma
 from tasks.music.meter import METERS
 from tasks.music.onsets import NO_ONSETS, Onsets, compute_flux, detect_onsets
+from tasks.music.pulse import TEMPI_BPM, Pulse, blend_pulses
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
 BACKEND = "pulse-tcn-6"

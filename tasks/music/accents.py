@@ -1,7 +1,7 @@
 """What the onsets say of a way to count the music: where between the beats they fall, and after how many they repeat.
 
 The pulse network hears each moment by itself and its surroundings; whether a bar is like the bar before it is measured
-here. Which way to count is chosen in beats.py.
+here, and how far the beats swing. Which way to count is chosen in beats.py.
 """
 
 from dataclasses import dataclass
@@ -68,6 +68,35 @@ def measure_accents(flux: np.ndarray, time_s: np.ndarray) -> Accents:
     halves = _peaks(flux, time_s[:-1] + interval_s / 2).mean()
     thirds = np.mean([_peaks(flux, time_s[:-1] + share * interval_s).mean() for share in (1 / 3, 2 / 3)])
     return Accents(_peaks(flux, time_s), float(_log(thirds) - _log(halves)), _compare_beats(flux, time_s))
+
+
+def measure_swing(flux: np.ndarray, time_s: np.ndarray) -> float | None:
+    """Where between two beats the off-beat falls, as the ratio of the parts before and after it.
+
+    The flux is folded onto the beat; the off-beat is its centre of mass around its peak in the middle of the beat.
+
+    Args:
+        flux: Of the drums or of the mixture, float32 (frames,) at HOP_S.
+        time_s: float (beats,), ascending.
+
+    Returns:
+        The ratio; None with less than 8 beats or where little sounds between them.
+    """
+    if len(time_s) < 8:
+        return None
+    steps = 48
+    phase = np.arange(steps) / steps
+    at_s = time_s[:-1, None] + phase * np.diff(time_s)[:, None]
+    folded = flux[np.clip(np.round(at_s / HOP_S).astype(int), 0, len(flux) - 1)].mean(axis=0)
+    folded = folded - np.median(folded)
+    middle = np.flatnonzero((phase >= 0.4) & (phase <= 0.75))
+    peak = middle[folded[middle].argmax()]
+    around = np.arange(peak - 2, peak + 3)
+    weight = np.maximum(folded[around], 0.0)
+    if folded[peak] < 0.1 * folded[[-2, -1, 0, 1, 2]].max() or weight.sum() <= 0:
+        return None
+    offbeat = float(np.clip((phase[around] * weight).sum() / weight.sum(), 0.4, 0.75))
+    return offbeat / (1.0 - offbeat)
 
 
 def _compare_beats(flux: np.ndarray, time_s: np.ndarray) -> np.ndarray:

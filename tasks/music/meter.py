@@ -1,4 +1,4 @@
-"""Bars: which beats are downbeats, and how many beats a bar has. The beats themselves come from beats.py."""
+"""Bars: which beats are downbeats, and how many beats a bar has. The beats themselves come from readings.py."""
 
 from dataclasses import dataclass
 

@@ -18,8 +18,10 @@ from scipy.optimize import minimize
 from tasks.models.pulse import hear_pulse
 from tasks.models.training.pulse_mix import load_clip, mix_and_separate
 from tasks.models.training.pulse_songs import SPREAD_OF_BPM
-from tasks.music.beats import BeatParams, Pulse, Reading, blend_pulses, propose_readings
+from tasks.music.beats import BeatParams
 from tasks.music.onsets import compute_flux
+from tasks.music.pulse import Pulse, blend_pulses
+from tasks.music.readings import Reading, propose_readings
 
 TEMPO_TOLERANCE = 0.04
 DULLED_EVERY = 4

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from tasks.music.beats import TEMPI_BPM
 from tasks.music.meter import METERS
+from tasks.music.pulse import TEMPI_BPM
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tasks.models.training.pulse_mix import load_clip, mix, resample
-from tasks.music.beats import FRAME_RATE_HZ, TEMPI_BPM
 from tasks.music.meter import METERS
+from tasks.music.pulse import FRAME_RATE_HZ, TEMPI_BPM
 from tasks.music.signals import HOP_S, MEL_BANDS
 
 CROP_FRAMES = 1_600

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from tasks.music.accents import LONGEST_LAG, measure_accents, normalise_flux
+from tasks.music.accents import LONGEST_LAG, measure_accents, measure_swing, normalise_flux
+from tasks.music.onsets import compute_flux
 from tasks.music.signals import HOP_S
+from tests.drum_beats import make_mel, play, rock
 
 BEAT_S = 0.5
 TIMES_S = np.arange(0.5, 40, BEAT_S)
@@ -51,3 +53,16 @@ def test_a_few_beats_are_not_compared():
     assert np.isnan(accents.alike).all()
     assert len(accents.alike) == LONGEST_LAG + 1
     assert accents.of_bars(np.array([1, 2, 3, 4, 1, 2]), 4)[1:] == (0, 0)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.5, 2.0])
+def test_swing_is_the_ratio_of_the_halves(ratio):
+    beat_s = np.arange(0.4, 30, 60 / 110)
+    flux = compute_flux(make_mel(play(rock(beat_s, swing=ratio / (1 + ratio)), 30)))
+    assert measure_swing(flux, beat_s) == pytest.approx(ratio, abs=0.15)
+
+
+def test_without_offbeats_there_is_no_swing():
+    beat_s = np.arange(0.4, 30, 60 / 110)
+    flux = compute_flux(make_mel(play([(time_s, "kick") for time_s in beat_s], 30)))
+    assert measure_swing(flux, beat_s) is None

@@ -3,105 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.music.beats import (
-    FRAME_RATE_HZ,
-    TEMPI_BPM,
-    BeatParams,
-    Pulse,
-    Rhythm,
-    decode_beats,
-    measure_swing,
-    no_pulse,
-    propose_readings,
-    regress_tempo,
-    tempo_between,
-    track_beats,
-)
+from tasks.music.beats import BeatParams, Rhythm, no_pulse, tempo_between, track_beats
 from tasks.music.key import CHROMA_HOP_S, Chroma
-from tasks.music.meter import BEATS_PER_BAR, METERS
-from tasks.music.onsets import Onsets, compute_flux
-from tests.drum_beats import make_mel, play, rock, share_found
-
-
-def beat_curve(beat_s: np.ndarray, duration_s: float, strength: float = 0.8) -> np.ndarray:
-    """What a network hears that knows the beats."""
-    curve = np.full(round(duration_s * FRAME_RATE_HZ), 0.02)
-    frames = np.round(np.asarray(beat_s) * FRAME_RATE_HZ).astype(int)
-    for reach, share in ((1, 0.5), (-1, 0.5), (0, 1.0)):
-        curve[np.clip(frames + reach, 0, len(curve) - 1)] = strength * share
-    return curve
-
-
-def hear_bars(beat_s: np.ndarray, downbeat_s: np.ndarray, parts_s: np.ndarray | None = None) -> Pulse:
-    """What a network hears that knows the beats and the downbeats, but neither meter nor tempo."""
-    beat = beat_curve(beat_s, 30)
-    if parts_s is not None:
-        beat = np.maximum(beat, beat_curve(parts_s, 30, strength=0.25))
-    even = np.full((len(METERS), len(beat)), 1 / len(METERS))
-    return Pulse(beat, beat_curve(downbeat_s, 30), even, np.full((len(TEMPI_BPM), len(beat)), 1 / len(TEMPI_BPM)))
-
-
-@pytest.mark.parametrize("tempo_bpm", [60, 96, 128, 174])
-def test_decoding_follows_a_steady_pulse(tempo_bpm):
-    beat_s = np.arange(0.31, 29, 60 / tempo_bpm)
-    found_s = decode_beats(beat_curve(beat_s, 30)) / FRAME_RATE_HZ
-    assert abs(len(found_s) - len(beat_s)) <= 2
-    assert share_found(beat_s, found_s, 0.03) == 1.0
-
-
-def test_decoding_fills_missing_beats():
-    beat_s = np.arange(0.5, 29, 0.5)
-    heard = np.delete(beat_s, [10, 11, 30])
-    assert share_found(beat_s, decode_beats(beat_curve(heard, 30)) / FRAME_RATE_HZ) == 1.0
-
-
-def test_decoding_follows_a_ramp():
-    beat_s = 0.5 + np.cumsum(np.linspace(0.65, 0.42, 60))
-    found_s = decode_beats(beat_curve(beat_s, 34)) / FRAME_RATE_HZ
-    assert share_found(beat_s, found_s, 0.04) > 0.95
-    inside = (found_s > beat_s[0] - 0.1) & (found_s < beat_s[-1] + 0.1)
-    assert abs(inside.sum() - len(beat_s)) <= 1
-
-
-@pytest.mark.parametrize("frames", [0, 1, 5, 25, 100])
-def test_decoding_takes_any_length(frames):
-    found = decode_beats(np.full(frames, 0.1))
-    assert ((found >= 0) & (found < max(frames, 1))).all()
-    assert (np.diff(found) > 0).all()
-
-
-def test_readings_differ_in_tempo_or_meter():
-    beat_s = np.arange(0.5, 29, 0.5)
-    readings = propose_readings(hear_bars(beat_s, beat_s[::4]), np.zeros(3_000, np.float32))
-    tempi = np.unique([reading.tempo_bpm for reading in readings])
-    assert len(tempi) > 2
-    assert (tempi[1:] / tempi[:-1] > 1.03).all()
-    assert len({(reading.tempo_bpm, reading.bars.time_signature) for reading in readings}) == len(readings)
-    assert len(readings) == len(tempi) * len(BEATS_PER_BAR)
-
-
-def test_tempo_is_the_slope_through_the_beats():
-    rng = np.random.default_rng(0)
-    beat_s = np.arange(100) * 60 / 123.4 + rng.normal(0, 0.01, 100)
-    assert regress_tempo(beat_s) == pytest.approx(123.4, rel=0.002)
-
-
-def test_one_slipped_beat_does_not_move_the_tempo():
-    beat_s = np.delete(np.arange(120) * 0.5, 40)
-    assert regress_tempo(beat_s) == pytest.approx(120.0, rel=1e-3)
-
-
-@pytest.mark.parametrize("ratio", [1.0, 1.5, 2.0])
-def test_swing_is_the_ratio_of_the_halves(ratio):
-    beat_s = np.arange(0.4, 30, 60 / 110)
-    flux = compute_flux(make_mel(play(rock(beat_s, swing=ratio / (1 + ratio)), 30)))
-    assert measure_swing(flux, beat_s) == pytest.approx(ratio, abs=0.15)
-
-
-def test_without_offbeats_there_is_no_swing():
-    beat_s = np.arange(0.4, 30, 60 / 110)
-    flux = compute_flux(make_mel(play([(time_s, "kick") for time_s in beat_s], 30)))
-    assert measure_swing(flux, beat_s) is None
+from tasks.music.onsets import Onsets
+from tasks.music.pulse import Pulse
+from tests.known_pulses import beat_curve, hear_bars
 
 
 def test_a_section_has_the_tempo_of_its_own_beats():

@@ -7,8 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.special import expit, softmax
 
 from tasks.models.training.pulse_ensemble import join_networks
-from tasks.music.beats import TEMPI_BPM
 from tasks.music.meter import METERS
+from tasks.music.pulse import TEMPI_BPM
 
 ROWS = 2 + len(METERS) + len(TEMPI_BPM)
 
