@@ -20,6 +20,7 @@ from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
 from tasks.models.pulse import combine_pulses
+from tasks.models.runtime import lacks_memory
 from tasks.models.spleeter import Separator, check_separator, load_separator
 from tasks.music import (
     basslines,
@@ -178,11 +179,12 @@ def analyse_track(job: TrackJob, params: TrackParams) -> TrackResult:
         fault = error
     except (DiskFull, UnusableModel):
         raise
-    except MemoryError:
-        fault = OutOfMemory("The track needed more memory than there is.")
     except Exception as error:  # the one place: an unknown fault of a stage costs this track alone
-        logging.getLogger(__name__).exception("Stage %s failed.", watch.stage)
-        fault = StageFailed(f"{type(error).__name__} in stage {watch.stage}: {error}")
+        if lacks_memory(error):
+            fault = OutOfMemory("The track needed more memory than there is.")
+        else:
+            logging.getLogger(__name__).exception("Stage %s failed.", watch.stage)
+            fault = StageFailed(f"{type(error).__name__} in stage {watch.stage}: {error}")
     versions = stage_versions(params)
     return TrackResult(job, fault=Fault.of(fault, watch.stage, versions.get(watch.stage, ""), vars(params)))
 

@@ -10,6 +10,7 @@ from tasks.errors import ModelNotInstalled
 CUDA = "CUDAExecutionProvider"
 USE_CPU = "or use the device cpu"
 LOG_WARNINGS, LOG_FATAL = 2, 4  # ONNX Runtime's own level, which it does not tell, and its highest
+_OUT_OF_MEMORY = ("std::bad_alloc", "Failed to allocate memory")  # in the message of ONNX Runtime's `Fail`
 
 
 def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
@@ -48,6 +49,12 @@ def open_session(model: bytes | Path, threads: int = 1, device: str = "cpu"):
             f'it and that CUDA and cuDNN are there (pip install "onnxruntime-gpu[cuda,cudnn]" brings them), {USE_CPU}.'
         )
     return session
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether this is a lack of memory, for which ONNX Runtime has no kind of error of its own."""
+    of_onnxruntime = type(error).__module__.startswith("onnxruntime.")
+    return isinstance(error, MemoryError) or (of_onnxruntime and any(words in str(error) for words in _OUT_OF_MEMORY))
 
 
 @contextmanager

@@ -1,8 +1,10 @@
+import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from tasks.errors import ModelNotInstalled
-from tasks.models.runtime import choose_providers, open_session
+from tasks.models.runtime import choose_providers, lacks_memory, open_session
 from tasks.models.spleeter_graph import _Graph
 
 WITH_CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -86,3 +88,27 @@ def test_session_that_runs_on_cuda_is_taken_after_its_libraries_are_loaded(model
 def test_unknown_device_is_named():
     with pytest.raises(ModelNotInstalled, match="no device tpu: use cpu or cuda"):
         choose_providers("tpu")
+
+
+@pytest.fixture
+def zeros():
+    """A session whose network gives as many zeros as it is asked for."""
+    asked = helper.make_tensor_value_info("asked", TensorProto.INT64, [1])
+    given = helper.make_tensor_value_info("given", TensorProto.FLOAT, [None])
+    graph = helper.make_graph([helper.make_node("ConstantOfShape", ["asked"], ["given"])], "zeros", [asked], [given])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return open_session(model.SerializeToString())
+
+
+def test_a_network_that_gets_no_memory_lacks_memory(zeros):
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail) as caught:
+        zeros.run(None, {"asked": np.array([1 << 44])})
+    assert lacks_memory(caught.value)
+
+
+def test_other_faults_of_a_network_are_no_lack_of_memory(zeros):
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument) as caught:
+        zeros.run(None, {"asked": np.array([1.0])})
+    assert not lacks_memory(caught.value)
+    assert not lacks_memory(ValueError("Failed to allocate memory"))
+    assert lacks_memory(MemoryError())
