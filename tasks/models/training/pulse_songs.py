@@ -67,6 +67,7 @@ class Menu:
         chordal: Share of the clips whose tunes have notes of the chord on every beat.
         styles: Shares of STYLES, the drum patterns in 4/4.
         more_kits: Whether the kits of `load_more_kits` play, too.
+        odd_kits: Whether electronic kits and brushes play, too.
         varied: Share of the real performances that are played otherwise: with pieces or hits left out, or changed for
             others.
     """
@@ -81,6 +82,7 @@ class Menu:
     chordal: float = 0.0
     styles: tuple[float, ...] = USUAL_STYLES
     more_kits: bool = False
+    odd_kits: bool = False
     varied: float = 0.0
 
 
@@ -133,6 +135,7 @@ MENUS = {
         varied=0.6,
     ),
 }  # fmt: skip
+MENUS["odd"] = replace(MENUS["varied"], odd_kits=True)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     options.material.mkdir(parents=True, exist_ok=True)
     menu = MENUS[options.menu]
-    bank = load_sounds(options.sounds, options.sounds / "notes.npz", more_kits=menu.more_kits)
+    bank = load_sounds(options.sounds, options.sounds / "notes.npz", more_kits=menu.more_kits, odd_kits=menu.odd_kits)
     grooves = load_grooves(options.groove)
     for index in range(options.first, options.first + options.clips):
         clip = make_clip(bank, grooves, np.random.default_rng([2, index]), menu)

@@ -15,7 +15,9 @@ import soundfile
 from scipy.signal import resample_poly
 
 from tasks.models.training.backing import make_voice
+from tasks.models.training.drum_synth import load_drum_synth_kits
 from tasks.models.training.kits import RATE_HZ, Kit, load_kits, load_more_kits, make_kit, render_midi
+from tasks.models.training.odd_kits import make_odd_kits
 from tasks.music.signals import LOG_GAIN, Signal, compute_log_mel
 
 LEAD_IN = 3  # frames before the attack in which a window already hears it
@@ -24,6 +26,7 @@ NOTE_FRAMES = 120  # a key is held for this long; longer notes fade on as they d
 NOTES = range(26, 100, 2)
 DRUM_FRAMES = 120
 FORMULA_KITS = 40
+SEED_OF_ODD_KITS = 12
 VOICE_S = 30.0
 VOICES = 40
 
@@ -52,7 +55,7 @@ class SoundBank:
     voices: list[np.ndarray]
 
 
-def load_sounds(sounds: Path, cache: Path, *, more_kits: bool = False) -> SoundBank:
+def load_sounds(sounds: Path, cache: Path, *, more_kits: bool = False, odd_kits: bool = False) -> SoundBank:
     """Render all sounds; the notes, which take minutes, are kept in `cache` (.npz)."""
     fonts = [next(sounds.glob(f"**/{name}.sf2")) for name in ("FluidR3_GM", "TimGM6mb")]
     if not cache.exists():
@@ -62,6 +65,7 @@ def load_sounds(sounds: Path, cache: Path, *, more_kits: bool = False) -> SoundB
     rng = np.random.default_rng(7)
     kits = [*load_kits(sounds, with_development_kits=False), *(make_kit(rng) for _ in range(FORMULA_KITS))]
     kits += load_more_kits(sounds) if more_kits else []
+    kits += load_drum_synth_kits(sounds) + make_odd_kits(SEED_OF_ODD_KITS) if odd_kits else []
     voices = [_render_voice(number, np.random.default_rng([8, number])) for number in range(VOICES)]
     return SoundBank([_render_kit(kit) for kit in kits], notes, voices)
 
