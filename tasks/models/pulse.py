@@ -19,7 +19,7 @@ from tasks.music.onsets import NO_ONSETS, Onsets, compute_flux, detect_onsets
 from tasks.music.pulse import TEMPI_BPM, Pulse, blend_pulses
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel, Piece, PieceStream
 
-BACKEND = "pulse-tcn-6"
+BACKEND = "pulse-tcn-7"
 VERSION = f"{BACKEND}+{beats.VERSION}"
 
 _WEIGHTS_PATH = Path(__file__).with_name("pulse.onnx")

@@ -66,7 +66,7 @@ def list_models(model_path: Path | None = None) -> list[Model]:
     """
     return [_spleeter(archive, model_path) for archive in SPLEETER_ARCHIVES] + [
         _own("drumnet-4", "drums", "drums.onnx"),
-        _own("pulse-tcn-6", "beats", "pulse.onnx"),
+        _own("pulse-tcn-7", "beats", "pulse.onnx"),
     ]
 
 
