@@ -122,7 +122,8 @@ def decode_beats(beat: np.ndarray, params: DecodingParams = DecodingParams()) ->
 def regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
     """Beats a minute: the median slope of straight lines through `span` + 1 beats each.
 
-    One slipped beat does not move it; a piece that changes its tempo gets the tempo of its middle.
+    One slipped beat does not move it; a piece that changes its tempo gets the tempo of its middle. Needs at least two
+    beats, `time_s` (n,) in seconds.
     """
     span = min(span, len(time_s) - 1)
     index = np.arange(span + 1) - span / 2
@@ -131,7 +132,7 @@ def regress_tempo(time_s: np.ndarray, span: int = 16) -> float:
 
 
 def place_between_frames(beat: np.ndarray, frames: np.ndarray, reach: int = 2) -> np.ndarray:
-    """Seconds of the beats: the centre of mass of the activation around each."""
+    """Seconds of the beats at `frames`, float64 (n,): the centre of mass of the activation `beat` around each."""
     around = np.clip(frames[:, None] + np.arange(-reach, reach + 1), 0, len(beat) - 1)
     weight = beat[around].astype(np.float64) ** 2 + 1e-6
     return (around * weight).sum(axis=1) / weight.sum(axis=1) / FRAME_RATE_HZ
@@ -146,6 +147,6 @@ def share_near(curve: np.ndarray, frames: np.ndarray, reach: int = 2) -> float:
 
 
 def peak_near(curve: np.ndarray, frames: np.ndarray, reach: int = 2) -> np.ndarray:
-    """The largest value within `reach` frames of each of these."""
+    """The largest value of a curve within `reach` frames of each of these, (n,)."""
     around = frames[:, None] + np.arange(-reach, reach + 1)
     return curve[np.clip(around, 0, len(curve) - 1)].max(axis=1)

@@ -3,11 +3,12 @@
 Which of them is the one is chosen in beats.py; bars are found in meter.py, what the onsets say in accents.py.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tasks.music.accents import Accents, measure_accents, normalise_flux
+from tasks.music.accents import measure_accents, normalise_flux
 from tasks.music.meter import BEATS_PER_BAR, METERS, Bars, MeterParams, find_bars
 from tasks.music.pulse import (
     FRAME_RATE_HZ,
@@ -98,7 +99,7 @@ def propose_readings(pulse: Pulse, flux: np.ndarray, params: ReadingParams = Rea
     if len(first) < params.min_beats:
         return []
     slack = round(0.5 * FRAME_RATE_HZ)
-    begin, end = max(0, first[0] - slack), min(len(pulse.beat), first[-1] + slack + 1)
+    heard = slice(max(0, first[0] - slack), min(len(pulse.beat), first[-1] + slack + 1))
     tempo_bpm = regress_tempo(place_between_frames(pulse.beat, first))
     onsets = normalise_flux(flux)
     tempi: list[float] = []
@@ -109,15 +110,14 @@ def propose_readings(pulse: Pulse, flux: np.ndarray, params: ReadingParams = Rea
         if at_bpm != tempo_bpm and not params.decoding.tempo_min_bpm <= at_bpm <= params.decoding.tempo_max_bpm:
             continue
         frames = first if at_bpm == tempo_bpm else decode_beats(pulse.beat, near)
-        frames = frames[(frames >= begin) & (frames < end)]
+        frames = frames[(frames >= heard.start) & (frames < heard.stop)]
         if len(frames) < params.min_beats:
             continue
         time_s = place_between_frames(pulse.beat, frames)
         found_bpm = regress_tempo(time_s)
         if all(abs(found_bpm / other - 1.0) > 0.04 for other in tempi):
             tempi.append(found_bpm)
-            accents = measure_accents(onsets, time_s)
-            readings += [_read(pulse, accents, frames, begin, end, meter, params) for meter in BEATS_PER_BAR]
+            readings += _read(pulse, onsets, frames, time_s, found_bpm, heard, params)
     return readings
 
 
@@ -130,36 +130,45 @@ def _likely_tempi(pulse: Pulse, least: float = 0.08) -> list[float]:
 
 
 def _read(
-    pulse: Pulse, accents: Accents, frames: np.ndarray, begin: int, end: int, meter: str, params: ReadingParams
-) -> Reading:
-    """Bars, tempo and features of a row of beats in a meter; the part from `begin` to `end` counts."""
-    time_s = place_between_frames(pulse.beat, frames)
+    pulse: Pulse,
+    onsets: np.ndarray,
+    frames: np.ndarray,
+    time_s: np.ndarray,
+    tempo_bpm: float,
+    heard: slice,
+    params: ReadingParams,
+) -> Iterator[Reading]:
+    """A row of beats in each meter: its bars, and what speaks for it; only the frames `heard` count."""
+    accents = measure_accents(onsets, time_s)
     downbeat = downbeat_probability(pulse, frames, params)
-    bars = find_bars(downbeat, pulse.meter[:, frames], params.meter, (meter,))
-    tempo_bpm = regress_tempo(time_s)
-    usual_bpm = USUAL_TEMPO_BPM.get(meter, USUAL_TEMPO_ELSE_BPM)
-    is_first = bars.beat_in_bar == 1
-    downbeats = frames[is_first]
+    strength = np.log(peak_near(pulse.beat, frames).mean() + 1e-3)
+    share = np.log(share_near(pulse.beat[heard], frames - heard.start))
+    opinion_on_tempo = np.log(_tempo_probability(pulse, frames, tempo_bpm) + 1e-3)
     in_three = _ternary_of(pulse.beat, frames)
-    is_ternary = float(meter == "6/8")
-    features = (
-        -(np.log(tempo_bpm / usual_bpm) ** 2) / 0.1,
-        np.log(peak_near(pulse.beat, frames).mean() + 1e-3),
-        np.log(share_near(pulse.beat[begin:end], frames - begin)),
-        np.log((peak_near(pulse.downbeat, downbeats).mean() if len(downbeats) else 0.0) + 1e-3),
-        np.log(share_near(pulse.downbeat[begin:end], downbeats - begin)),
-        np.log(pulse.meter[METERS.index(meter), frames].mean() + 1e-3),
-        np.log(_tempo_probability(pulse, frames, tempo_bpm) + 1e-3),
-        np.where(is_first, np.log(downbeat), np.log1p(-downbeat)).mean(),
-        in_three * is_ternary,
-        in_three * (1.0 - is_ternary),
-        np.log(accents.beat.mean() + 0.1),
-        accents.in_three * is_ternary,
-        accents.in_three * (1.0 - is_ternary),
-        *accents.of_bars(bars.beat_in_bar, BEATS_PER_BAR[meter]),
-        *(float(meter == name) for name in ("3/4", "5/4", "6/8", "7/8")),
-    )
-    return Reading(frames, time_s, bars, tempo_bpm, np.array(features))
+    for meter in BEATS_PER_BAR:
+        bars = find_bars(downbeat, pulse.meter[:, frames], params.meter, (meter,))
+        usual_bpm = USUAL_TEMPO_BPM.get(meter, USUAL_TEMPO_ELSE_BPM)
+        is_first = bars.beat_in_bar == 1
+        downbeats = frames[is_first]
+        is_ternary = float(meter == "6/8")
+        features = (
+            -(np.log(tempo_bpm / usual_bpm) ** 2) / 0.1,
+            strength,
+            share,
+            np.log((peak_near(pulse.downbeat, downbeats).mean() if len(downbeats) else 0.0) + 1e-3),
+            np.log(share_near(pulse.downbeat[heard], downbeats - heard.start)),
+            np.log(pulse.meter[METERS.index(meter), frames].mean() + 1e-3),
+            opinion_on_tempo,
+            np.where(is_first, np.log(downbeat), np.log1p(-downbeat)).mean(),
+            in_three * is_ternary,
+            in_three * (1.0 - is_ternary),
+            np.log(accents.beat.mean() + 0.1),
+            accents.in_three * is_ternary,
+            accents.in_three * (1.0 - is_ternary),
+            *accents.of_bars(bars.beat_in_bar, BEATS_PER_BAR[meter]),
+            *(float(meter == name) for name in ("3/4", "5/4", "6/8", "7/8")),
+        )
+        yield Reading(frames, time_s, bars, tempo_bpm, np.array(features))
 
 
 def _tempo_probability(pulse: Pulse, frames: np.ndarray, tempo_bpm: float, reach: float = 1.6) -> float:
@@ -170,6 +179,7 @@ def _tempo_probability(pulse: Pulse, frames: np.ndarray, tempo_bpm: float, reach
 
 
 def downbeat_probability(pulse: Pulse, frames: np.ndarray, params: ReadingParams) -> np.ndarray:
+    """Of each of the beats at `frames` (n,) that it is a downbeat, by its sound alone: float (n,), 0.01 to 0.95."""
     of_downbeat = peak_near(pulse.downbeat, frames) / np.maximum(peak_near(pulse.beat, frames), 0.05)
     return np.clip(params.downbeat_gain * of_downbeat, 0.01, 0.95)
 
