@@ -33,7 +33,7 @@ class SimilarSection:
     Attributes:
         similarity_score: Cosine of the two vectors, where one is shifted by `shift_beats`.
         shift_beats: Beats by which the pattern's bars begin later than those of the one asked for, 0 to 7.5 in halves.
-        why: What kick, snare, cymbals and toms add to the score, or a bass's rhythm and pitch.
+        why: What kick, snare, cymbals, toms and the strokes of any drum add to the score, or a bass's rhythm and pitch.
         preview: The command that lets one hear it.
         copies: Tracks that hold this section too, as copies or excerpts of the same song.
     """

@@ -8,12 +8,18 @@ import numpy as np
 DIMENSIONS = 96
 SHIFTS = 16  # halves of a beat in the two bars of a vector
 PARTS = {
-    "drums": {"kick": slice(0, 32), "snare": slice(32, 64), "cymbals": slice(64, 80), "toms": slice(80, 96)},
+    "drums": {
+        "kick": slice(0, 32),
+        "snare": slice(32, 64),
+        "cymbals": slice(64, 80),
+        "toms": slice(80, 88),
+        "strokes": slice(88, 96),
+    },
     "bass": {"rhythm": slice(0, 32), "pitch": slice(32, 96)},
 }
 """What the numbers of an instrument's vectors are about."""
 
-_RINGS = {"drums": ((32, 2), (32, 2), (16, 2), (16, 1)), "bass": ((32, 2), (32, 2), (32, 2))}
+_RINGS = {"drums": ((32, 2), (32, 2), (16, 2), (8, 1), (8, 1)), "bass": ((32, 2), (32, 2), (32, 2))}
 """Runs of numbers that turn in themselves: how many they are, and how many of them are half a beat."""
 
 

@@ -11,7 +11,8 @@ from tasks.music.drums import Hits, expect_hits
 from tasks.music.feel import Feel, measure_feel
 from tasks.music.midi import write_bass_midi, write_drum_midi
 from tasks.music.notes import Notes
-from tasks.music.patterns import fold_pattern
+from tasks.music.onsets import Onsets
+from tasks.music.patterns import fold_pattern, fold_strokes
 from tasks.music.sections import Sections
 from tasks.music.vectors import drum_vector, write_steps
 from tasks.watch import StageWatch
@@ -40,13 +41,13 @@ class SectionPattern:
 
 
 def fold_sections(
-    hits: Hits, faint_hits: Hits, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
+    hits: Hits, faint_hits: Hits, struck: Onsets, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
 ) -> Iterator[SectionPattern]:
     """The patterns of each section, those of its drums before those of its bass; none where nothing is played.
 
     Where drums play, both are folded in the bars of `Rhythm.groove`. The vector of drums is made of all that may be a
-    hit: what is heard faintly but returns is played. Steps, words and MIDI file hold the hits that are sure. A pattern
-    whose tempo is not sure enough to be the track's is no surer than that tempo.
+    hit, where what is heard faintly but returns is played, and of when anything is struck. Steps, words and MIDI file
+    hold the hits that are sure. A pattern whose tempo is not sure enough to be the track's is no surer than that tempo.
     """
     trust = 1.0 if len(rhythm.time_s) or not rhythm.groove else rhythm.groove.tempo_confidence
     if len(hits) and rhythm.groove:
@@ -58,6 +59,7 @@ def fold_sections(
         with watch.on("patterns"):
             drums = fold_pattern(hits, *place, rhythm.time_signature)
             likely = (fold_pattern(expected, *place, rhythm.time_signature) if drums else None) or drums
+            strokes = fold_strokes(struck.time_s, *place, rhythm.time_signature) if drums else None
             line = fold_bassline(bass, *place, rhythm.time_signature)
         if drums:
             with watch.on("midi"):
@@ -73,7 +75,7 @@ def fold_sections(
                 drums.midi_data,
                 round(trust * drums.quality_score, 4),
                 measure_feel(hits.time_s, *place, rhythm.time_signature),
-                drum_vector(likely.steps, likely.steps_per_bar, rhythm.time_signature),
+                drum_vector(likely.steps, likely.steps_per_bar, rhythm.time_signature, strokes),
                 midi,
             )
         if line:

@@ -15,7 +15,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "drums": ("separate", "beats"),
     "notes": ("separate",),
     "sections": ("beats", "key"),
-    "patterns": ("drums", "notes", "sections"),
+    "patterns": ("onsets", "drums", "notes", "sections"),
     "midi": ("drums", "notes", "sections"),
 }
 """Each stage comes after those it needs. Without separation, what needs its stems hears the mixture."""

@@ -129,6 +129,7 @@ class Analysis:
     beat_chroma: AcousticFingerprint
     stems: list[Stem]
     onsets: dict[str, Onsets]
+    struck: Onsets
     rhythm: Rhythm
     hits: Hits
     faint_hits: Hits
@@ -146,7 +147,10 @@ class Analysis:
         """The best pattern of an instrument for each other way to count, the likeliest first: `Rhythm.others`."""
         watch = StageWatch()
         found = [
-            _best(fold_sections(self.hits, self.faint_hits, self.bass, rhythm, self.sections, watch), instrument)
+            _best(
+                fold_sections(self.hits, self.faint_hits, self.struck, self.bass, rhythm, self.sections, watch),
+                instrument,
+            )
             for rhythm in self.rhythm.others
         ]
         return [pattern for pattern in found if pattern]
@@ -242,7 +246,7 @@ def analyse_file(
         parts = detect_sections(heard.spectrum, heard.chroma, rhythm.time_s, rhythm.beat_in_bar, heard.duration_s)
     with watch.on("drums"):
         hits = settle_hits(heard.hits, rhythm, heard.duration_s)
-    folded = list(fold_sections(hits, heard.faint_hits, heard.bass, rhythm, parts, watch))
+    folded = list(fold_sections(hits, heard.faint_hits, heard.struck, heard.bass, rhythm, parts, watch))
     with watch.on("quality"):
         quality_score = quality.score_quality(heard.levels)
     return Analysis(
@@ -255,6 +259,7 @@ def analyse_file(
         beat_chroma=beat_chroma,
         stems=heard.stems,
         onsets=heard.onsets,
+        struck=heard.struck,
         rhythm=rhythm,
         hits=hits,
         faint_hits=heard.faint_hits,

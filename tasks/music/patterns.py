@@ -132,6 +132,29 @@ def fold_pattern(
     )
 
 
+def fold_strokes(
+    time_s: np.ndarray,
+    beat_time_s: np.ndarray,
+    beat_in_bar: np.ndarray,
+    start_s: float,
+    end_s: float,
+    time_signature: str | None = None,
+) -> np.ndarray | None:
+    """How often each step of a section's pattern is struck, by whatever drum, folded as the hits of one drum are.
+
+    Args:
+        time_s: float (n,), when anything is struck, in the whole track.
+        beat_time_s, beat_in_bar, start_s, end_s, time_signature: As `fold_pattern` takes them.
+
+    Returns:
+        float32 (bars · steps_per_bar,), 0 to 1; None where `fold_pattern` finds nothing.
+    """
+    count = len(time_s)
+    struck = Hits(time_s, np.full(count, ROWS[0]), np.full(count, MAX_VELOCITY), np.ones(count, np.float32))
+    pattern = fold_pattern(struck, beat_time_s, beat_in_bar, start_s, end_s, time_signature)
+    return None if pattern is None else pattern.steps[0]
+
+
 def find_bars(
     beat_time_s: np.ndarray,
     beat_in_bar: np.ndarray,

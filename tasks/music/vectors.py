@@ -6,17 +6,21 @@ The vector is made of the pattern's grid of two bars of 16 sixteenths:
 0–15    kick on the sixteenths of the first bar, 0 the downbeat
 16–31   kick in the second bar
 32–63   snare, likewise
-64–79   hi-hat or ride on the sixteenths of a bar, the mean of both: whoever keeps time keeps it
-80–95   toms on the eighths of both bars, each with the sixteenth after it
+64–79   hi-hat or ride on the sixteenths of a bar, the mean of both bars: whoever keeps time keeps it
+80–87   toms on the eighths of a bar, likewise, each with the sixteenth after it
+88–95   strokes, of whatever drum, on the eighths of a bar
 ======  =========================================================================================
 
 Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
-same length, cymbals and toms to less, minus what the average groove has on that part of a beat. Subtracting the average
+same length, minus what the average groove has on that part of a beat. Subtracting the average
 is what parts different grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for
 that alone. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same
-numbers, each part turned: kick, snare and cymbals by four places for each beat, toms by two. Comparisons try all
-sixteen halves of a beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same,
-but nearer than others.
+numbers, each part turned: kick, snare and cymbals by four places for each beat, toms and strokes by two. Comparisons
+try all sixteen halves of a beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite
+the same, but nearer than others.
+
+When a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other, strokes are what
+is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written.
 
 Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
@@ -26,7 +30,7 @@ import numpy as np
 from tasks.music.midi import read_drum_ticks
 from tasks.music.patterns import ROWS, PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-5"
+VERSION = "centred-grid-6"
 BAR_STEPS = 16
 BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
@@ -36,11 +40,11 @@ IN_THREE = (SIX_EIGHT, "12/8")  # meters whose beats have three parts
 STEPS_OF_THIRDS = (0, 1, 1, 2, 3, 3)  # of four in such a beat: where its sixteenths lie, by patterns.place_hits
 BARS = 2
 GRID_STEPS = BARS * BAR_STEPS
-PART_SIZES = (GRID_STEPS, GRID_STEPS, BAR_STEPS, GRID_STEPS // 2)  # kick, snare, cymbals, toms
+PART_SIZES = (GRID_STEPS, GRID_STEPS, BAR_STEPS, BAR_STEPS // 2, BAR_STEPS // 2)  # kick, snare, cymbals, toms, strokes
 DIMENSIONS = sum(PART_SIZES)
 VELOCITY_POWER = 0.4
 BLUR = 0.05  # share of a step that goes to each of its neighbours
-WEIGHTS = (1.2, 1.0, 0.7, 0.7)  # of the parts: the kick is heard most surely
+WEIGHTS = (1.2, 1.0, 0.6, 0.7, 1.3)  # of the parts: strokes and the kick are heard most surely
 BALANCE = 0.75  # 1 would give one soft hit the weight of a busy instrument, 0 lets the busiest decide
 LEAST_LENGTH = 1.0  # of a part before balancing, about one loud hit a bar: what is hardly played stays faint
 GHOST_LEVEL = 0.35  # of the loudest step: below are ghost notes and hits that come now and then
@@ -51,8 +55,9 @@ STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_
 AVERAGE_BEAT = (
     (0.251, 0.079, 0.138, 0.140),
     (0.195, 0.116, 0.131, 0.131),
-    (0.220, 0.089, 0.169, 0.102),
-    (0.087, 0.092),
+    (0.188, 0.076, 0.145, 0.087),
+    (0.112, 0.118),
+    (0.624, 0.599),
 )
 
 
@@ -60,7 +65,12 @@ class BadSteps(ValueError):
     """A step string that cannot be read."""
 
 
-def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signature: str | None = None) -> np.ndarray:
+def drum_vector(
+    steps: np.ndarray,
+    steps_per_bar: int = BAR_STEPS,
+    time_signature: str | None = None,
+    strokes: np.ndarray | None = None,
+) -> np.ndarray:
     """Turn a pattern's grid into its vector.
 
     The same grid gives the same vector to the last bit. Its cosine with the vector of the same groove at another tempo,
@@ -71,6 +81,8 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
         steps: float (ROWS, bars · steps_per_bar), velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
+        strokes: float (bars · steps_per_bar,), how surely or how often anything is struck on each step, 0 to 1; None
+            takes the loudest drum.
 
     Returns:
         float32 (96,) of length 1; zeros for a grid without hits, which is like nothing.
@@ -87,12 +99,15 @@ def drum_vector(steps: np.ndarray, steps_per_bar: int = BAR_STEPS, time_signatur
         raise ValueError("A drum grid holds finite velocities only.")
     if steps.max() <= 0:
         return np.zeros(DIMENSIONS, np.float32)
-    return centre_grids(fit_two_bars(steps, steps_per_bar, time_signature)[None])[0]
+    if strokes is None:
+        strokes = steps.max(axis=0)
+    *rows, strokes = fit_two_bars(np.vstack([steps, strokes]), steps_per_bar, time_signature)
+    return centre_grids(np.stack(rows)[None], strokes[None])[0]
 
 
-def centre_grids(grids: np.ndarray) -> np.ndarray:
-    """The vectors of grids of two bars, (n, ROWS, 32) to float32 (n, 96); every grid has hits."""
-    described = zip(describe_grid(grids), AVERAGE_BEAT, strict=True)
+def centre_grids(grids: np.ndarray, strokes: np.ndarray | None = None) -> np.ndarray:
+    """The vectors of grids of two bars, (n, ROWS, 32) with strokes (n, 32) to float32 (n, 96); every grid has hits."""
+    described = zip(describe_grid(grids, strokes), AVERAGE_BEAT, strict=True)
     flat = np.concatenate([part - np.resize(beat, part.shape[-1]) for part, beat in described], axis=-1)
     return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
 
@@ -124,23 +139,38 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
     return bars.reshape(len(steps), GRID_STEPS).astype(np.float32)
 
 
-def describe_grid(grid: np.ndarray) -> list[np.ndarray]:
+def describe_grid(grid: np.ndarray, strokes: np.ndarray | None = None) -> list[np.ndarray]:
     """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring.
+
+    Args:
+        grid: Velocities, 0 to 1.
+        strokes: float (…, 32), 0 to 1; None takes the loudest drum of each step.
 
     Returns:
         The parts, float (…, size) each, in the order of PART_SIZES.
     """
-    loud = np.clip(grid, 0, 1) ** VELOCITY_POWER
+    if strokes is None:
+        strokes = grid.max(axis=-2)
+    loud = np.clip(np.concatenate([grid, strokes[..., None, :]], axis=-2), 0, 1) ** VELOCITY_POWER
     blurred = (1 - 2 * BLUR) * loud + BLUR * (np.roll(loud, 1, axis=-1) + np.roll(loud, -1, axis=-1))
-    kick, snare, hihat, toms, ride = np.moveaxis(blurred, -2, 0)
-    keeps_time = np.maximum(hihat, ride)
-    cymbals = (keeps_time[..., :BAR_STEPS] + keeps_time[..., BAR_STEPS:]) / BARS
-    parts = (kick, snare, cymbals, toms[..., ::2] + toms[..., 1::2])
+    kick, snare, hihat, toms, ride, strokes = np.moveaxis(blurred, -2, 0)
+    cymbals = _join_bars(np.maximum(hihat, ride))
+    parts = (kick, snare, cymbals, _join_pairs(_join_bars(toms)), _join_pairs(_join_bars(strokes)))
     lengths = [np.linalg.norm(part, axis=-1, keepdims=True) for part in parts]
     return [
         part / np.maximum(length, LEAST_LENGTH) ** BALANCE * weight
         for part, length, weight in zip(parts, lengths, WEIGHTS, strict=True)
     ]
+
+
+def _join_bars(rows: np.ndarray) -> np.ndarray:
+    """The mean of both bars, (…, 32) to (…, 16)."""
+    return (rows[..., :BAR_STEPS] + rows[..., BAR_STEPS:]) / BARS
+
+
+def _join_pairs(rows: np.ndarray) -> np.ndarray:
+    """Sixteenths to eighths, (…, n) to (…, n / 2)."""
+    return rows[..., ::2] + rows[..., 1::2]
 
 
 def average_grooves(grids: np.ndarray) -> list[list[float]]:

@@ -27,6 +27,7 @@ from tasks.fold import DRUMS, SectionPattern, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits
 from tasks.music.notes import NO_NOTES
+from tasks.music.onsets import Onsets
 from tasks.music.sections import Sections
 from tasks.music.vectors import DIMENSIONS
 from tasks.track import Analysis, TrackParams, analyse_file
@@ -82,7 +83,9 @@ class Heard:
         """What the product would say of this rendering, had it heard the truth."""
         heard = replace(self.analysis, bass=NO_NOTES)
         if "hits" in truth:
-            heard = replace(heard, hits=self.played, faint_hits=self.played)
+            times_s = np.unique(self.played.time_s)
+            struck = Onsets(times_s, np.ones(len(times_s), np.float32))
+            heard = replace(heard, hits=self.played, faint_hits=self.played, struck=struck)
         if "beats" in truth:
             times, places, meter = self.played_beats
             heard = replace(heard, rhythm=Rhythm(times, places, time_signature=meter))
@@ -90,7 +93,9 @@ class Heard:
             whole = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
             heard = replace(heard, sections=whole)
         watch = StageWatch(LIMIT_S)
-        folded = fold_sections(heard.hits, heard.faint_hits, heard.bass, heard.rhythm, heard.sections, watch)
+        folded = fold_sections(
+            heard.hits, heard.faint_hits, heard.struck, heard.bass, heard.rhythm, heard.sections, watch
+        )
         return replace(heard, patterns=list(folded))
 
 

@@ -13,6 +13,7 @@ from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
 from tasks.music.notes import Notes
+from tasks.music.onsets import NO_ONSETS
 from tasks.music.peaks import PeakStream
 from tasks.music.sections import Sections
 from tasks.music.signals import SAMPLE_RATE_HZ
@@ -158,7 +159,8 @@ def test_the_steps_of_a_pattern_are_told_by_their_row_in_every_meter(instrument,
     notes = Notes(beats * 0.5, np.full(33, 0.4), np.full(33, 36), np.full(33, 90), np.ones(33, np.float32))
     whole = Sections(np.zeros(1), np.array([16.0]), np.array(["other"]), np.zeros(1))
     patterns = {
-        pattern.instrument_type: pattern for pattern in fold_sections(kicks, kicks, notes, rhythm, whole, StageWatch())
+        pattern.instrument_type: pattern
+        for pattern in fold_sections(kicks, kicks, NO_ONSETS, notes, rhythm, whole, StageWatch())
     }
     told = describe_pattern(patterns[instrument])
     (row,) = told["steps"]

@@ -7,6 +7,7 @@ from tasks.fold import BASS, DRUMS, fold_sections
 from tasks.music.beats import Rhythm, no_pulse
 from tasks.music.drums import NO_HITS, Hits
 from tasks.music.notes import NO_NOTES, Notes
+from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.sections import Sections
 from tasks.watch import StageWatch
 
@@ -33,8 +34,8 @@ def bass_line() -> Notes:
     return Notes(time_s, np.full(count, 0.3), np.full(count, 33), velocity, np.full(count, 0.9, np.float32))
 
 
-def fold(hits: Hits, bass: Notes, rhythm: Rhythm, faint_hits: Hits = NO_HITS) -> list:
-    return list(fold_sections(hits, faint_hits, bass, rhythm, PARTS, StageWatch(60)))
+def fold(hits: Hits, bass: Notes, rhythm: Rhythm, faint_hits: Hits = NO_HITS, struck: Onsets = NO_ONSETS) -> list:
+    return list(fold_sections(hits, faint_hits, struck, bass, rhythm, PARTS, StageWatch(60)))
 
 
 def test_drums_and_bass_are_folded_in_the_bars_of_the_groove():
@@ -74,6 +75,17 @@ def test_faint_hits_that_return_are_in_the_vector_and_in_nothing_else():
     assert drums.groove == known.groove
     assert "snare" not in drums.groove
     assert drums.fingerprint @ whole.fingerprint > 0.95 > known.fingerprint @ whole.fingerprint
+
+
+def test_what_is_struck_is_in_the_vector_whatever_drum_it_is_taken_for():
+    hits, unheard = backbeat(), backbeat()
+    struck = Onsets(np.unique(hits.time_s), np.ones(96, np.float32))
+    kept = (unheard.time_s / 0.25) % 8 < 4
+    half = Hits(*(field[kept] for field in vars(unheard).values()))
+    (whole,) = fold(hits, NO_NOTES, IN_FOUR, struck=struck)
+    (told,), (untold,) = fold(half, NO_NOTES, IN_FOUR, struck=struck), fold(half, NO_NOTES, IN_FOUR)
+    assert told.fingerprint @ whole.fingerprint > untold.fingerprint @ whole.fingerprint + 0.1
+    assert told.groove == untold.groove
 
 
 def test_a_loop_is_as_sure_as_its_tempo():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.music.drums import Hits
-from tasks.music.patterns import ROWS, count_steps, find_bars, fold_pattern, place_hits
+from tasks.music.patterns import ROWS, count_steps, find_bars, fold_pattern, fold_strokes, place_hits
 
 ROCK = {"kick": (0, 8), "snare": (4, 12), "hihat": (0, 2, 4, 6, 8, 10, 12, 14)}
 FOUR_ON_THE_FLOOR = {"kick": (0, 4, 8, 12), "snare": (), "hihat": (2, 6, 10, 14)}
@@ -175,3 +175,23 @@ def test_bars_on_the_ride_and_on_the_hihat_are_one_groove():
     pattern = fold_pattern(make_hits([ROCK] * 4 + [ridden] * 4), times, positions, 0.0, 16.0)
     plain = fold_pattern(make_hits([ROCK] * 8), times, positions, 0.0, 16.0)
     assert pattern.quality_score == pytest.approx(plain.quality_score, abs=0.01)
+
+
+def test_strokes_are_folded_whatever_drum_they_are_on():
+    times, positions = make_beats(8)
+    hits = make_hits([ROCK] * 8)
+    pattern = fold_pattern(hits, times, positions, 0.0, 16.0, "4/4")
+    strokes = fold_strokes(np.unique(hits.time_s), times, positions, 0.0, 16.0, "4/4")
+    np.testing.assert_array_equal(strokes > 0, pattern.steps.max(axis=0) > 0)
+    assert strokes.max() == 1.0
+
+
+def test_what_is_struck_every_second_time_counts_half():
+    times, positions = make_beats(8)
+    hits = make_hits([ROCK, ROCK | {"tom": (3,)}, ROCK, ROCK] * 2)
+    strokes = fold_strokes(np.unique(hits.time_s), times, positions, 0.0, 16.0, "4/4")
+    assert 0.3 < strokes[16 + 3] < 0.7
+
+
+def test_nothing_struck_is_no_strokes():
+    assert fold_strokes(np.zeros(0), *make_beats(4), 0.0, 8.0) is None

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from tasks.music.key import CHROMA_HOP_S, Chroma
-from tasks.music.sections import LABELS, SectionParams, cut_units, detect_sections, group_spans, pick_borders
+from tasks.music.sections import (
+    LABELS,
+    SectionParams,
+    compare_units,
+    cut_units,
+    detect_sections,
+    find_novelty,
+    group_spans,
+    pick_borders,
+)
 from tasks.music.signals import HOP_S, MEL_BANDS, LogMel
 
 BAR_S = 2.0
@@ -90,6 +99,15 @@ def test_noise_is_one_section():
     mixture = LogMel(rng.normal(1.0, 0.3, (MEL_BANDS, 12_000)).astype(np.float32))
     chroma = Chroma(rng.uniform(0, 1, (12, 600)).astype(np.float32) ** 8, tonality=0.15)
     assert len(detect_sections(mixture, chroma, np.zeros(0), np.zeros(0, int), 120.0)) == 1
+
+
+def test_where_nothing_returns_rounding_makes_no_borders():
+    rng = np.random.default_rng(0)
+    sound = (10 + rng.normal(0, 0.2, (10, MEL_BANDS))).astype(np.float32)  # ten bars, each like itself alone
+    likeness = compare_units(sound, np.zeros((10, 48), np.float32), 0.0)
+    np.testing.assert_array_equal(np.diagonal(likeness), 1.0)
+    shaken = compare_units(sound * np.float32(1 + 1e-6), np.zeros((10, 48), np.float32), 0.0)
+    np.testing.assert_allclose(find_novelty(likeness, 8), find_novelty(shaken, 8), atol=1e-3)
 
 
 def test_nothing_has_no_sections():

@@ -208,6 +208,26 @@ def test_toms_make_another_groove():
     assert cosine(ROCK, ROCK.replace("snare", "tom")) < 0.7
 
 
+def test_strokes_are_those_of_all_drums_where_nothing_else_is_told():
+    grid = grid_from_steps(ROCK)
+    np.testing.assert_array_equal(drum_vector(grid, strokes=grid.max(axis=0)), drum_vector(grid))
+
+
+def test_strokes_bring_a_groove_nearer_whose_snare_is_not_heard():
+    grid, strokes = grid_from_steps(BOSSA), grid_from_steps(BOSSA)[:2].max(axis=0)
+    grid[ROWS.index("hihat")] = 0
+    misheard = grid.copy()
+    misheard[ROWS.index("snare")] = 0
+    alike = drum_vector(grid) @ drum_vector(misheard)
+    assert drum_vector(grid) @ drum_vector(misheard, strokes=strokes) > alike + 0.1
+
+
+def test_strokes_of_another_meter_lie_where_its_hits_do():
+    steps = np.zeros((len(ROWS), 12), np.float32)
+    steps[1, [0, 3, 7]] = 0.5
+    np.testing.assert_array_equal(drum_vector(steps, 12, strokes=steps[1]), drum_vector(steps, 12))
+
+
 def test_a_faint_tom_hardly_matters():
     grid = grid_from_steps(ROCK)
     faint = grid.copy()
