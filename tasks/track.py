@@ -68,6 +68,7 @@ VERSIONS = {
     "midi": midi.VERSION,
 }
 SURE_LOOP = 0.5  # confidence in the tempo of a loop from which it is as good as a pulse
+SHORTEST_S = 2.0  # of what is heard as drums: one hit alone is none
 BACKENDS = {"decode": "pyav", "chromaprint": "libchromaprint", "drums": drums.BACKEND, "beats": pulse.BACKEND}
 
 
@@ -272,10 +273,15 @@ def analyse_file(
 
 
 def settle_hits(hits: Hits, rhythm: Rhythm, duration_s: float) -> Hits:
-    """Leave out hits that too few others bear out where no pulse does either: noise sounds like drums, too."""
+    """Leave out hits that too few others bear out where no pulse does either: noise sounds like drums, too.
+
+    Silence before and after them is no evidence against them.
+    """
     groove = rhythm.groove or rhythm
     is_sure = len(rhythm.time_s) > 0 or (len(groove.time_s) > 0 and groove.tempo_confidence >= SURE_LOOP)
-    return hits if is_sure else drop_stray_hits(hits, duration_s)
+    if is_sure or not len(hits):
+        return hits
+    return drop_stray_hits(hits, min(duration_s, max(SHORTEST_S, float(np.ptp(hits.time_s)))))
 
 
 def _best(patterns: Iterable[SectionPattern], instrument: str) -> SectionPattern | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.music.signals import HOP_S
 
-VERSION = "peaks-4"
+VERSION = "peaks-5"
 
 KICK_NOTES = (36, 35)
 SNARE_NOTES = (38, 40)

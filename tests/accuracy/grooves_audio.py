@@ -42,6 +42,7 @@ LONGEST_S = 20.0
 RATE_HZ = 44_100
 LOOP_BARS = (2, 1, 2, 4)
 LIMIT_S = 600.0
+TAIL_QUARTERS = 8  # played beyond the end of what is cut out
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def run(train_path: Path, count: int | None = None, part: str = "first", workers
     chosen = draw_evenly(np.arange(len(performances)), count)
     if part.startswith("second"):
         chosen = draw_evenly(np.setdiff1d(np.arange(len(performances)), chosen), count)
-    performances = [performances[index] for index in chosen]
+    performances = drop_repeats([performances[index] for index in chosen])
     first = len(chosen) if part.startswith("second") else 0
     takes = [make_take(first + number) for number in range(len(performances))]
     plain = [Take()] * len(performances)
@@ -155,6 +156,15 @@ def run(train_path: Path, count: int | None = None, part: str = "first", workers
 def draw_evenly(numbers: np.ndarray, count: int | None) -> np.ndarray:
     """So many of the numbers, from the first to the last; all without a count."""
     return numbers if count is None else numbers[np.linspace(0, len(numbers) - 1, count).astype(int)]
+
+
+def drop_repeats(performances: list[Performance]) -> list[Performance]:
+    """Without those that play what one before them plays: the data set holds one recording twice."""
+    played = {}
+    for performance in performances:
+        hits = performance.quarter_hits
+        played.setdefault((hits.time_s.tobytes(), tuple(hits.instrument), hits.velocity.tobytes()), performance)
+    return list(played.values())
 
 
 def choose_bars(performance: Performance, number: int) -> tuple[int, int]:
@@ -190,7 +200,8 @@ def hear(performance: Performance, midi_path: Path, take: Take) -> Heard:
     bar_s = quarter_s * quarters_per_bar(performance)
     start_s, length_s = (bars * bar_s for bars in take.bars) if take.bars else (0.0, LONGEST_S)
     with TemporaryDirectory() as folder:
-        analysis = analyse_file(render(midi_path, take, Path(folder), start_s, length_s), TrackParams())
+        quarters = (start_s + length_s) / quarter_s
+        analysis = analyse_file(render(midi_path, take, Path(folder), start_s, length_s, quarters), TrackParams())
     hits = performance.quarter_hits
     numerator, denominator = map(int, performance.time_signature.split("/"))
     beat_s = quarter_s * 4 / denominator
@@ -202,10 +213,14 @@ def hear(performance: Performance, midi_path: Path, take: Take) -> Heard:
     )
 
 
-def render(midi_path: Path, take: Take, folder: Path, start_s: float = 0.0, length_s: float = LONGEST_S) -> Path:
-    """Play a file with fluidsynth and cut this part out of it; what is shorter stays so, but loops."""
+def render(midi_path: Path, take: Take, folder: Path, start_s: float, length_s: float, quarters: float) -> Path:
+    """Play a file with fluidsynth and cut this part out of it, which ends so many quarters after its beginning; what is
+    shorter stays so, but loops."""
     file = mido.MidiFile(midi_path)
+    last_tick = (quarters + TAIL_QUARTERS) * file.ticks_per_beat
     for track in file.tracks:
+        ticks = np.cumsum([message.time for message in track])
+        track[:] = [message for message, tick in zip(track, ticks.tolist(), strict=True) if tick <= last_tick]
         for message in track:
             if message.type in ("note_on", "note_off"):
                 message.note = TD11_NOTES.get(message.note, message.note)

@@ -158,3 +158,11 @@ def test_a_few_hits_stay_only_where_there_is_a_pulse():
     assert len(settle_hits(few, no_pulse(), 30.0)) == 0
     assert len(settle_hits(few, replace(no_pulse(), groove=loop), 30.0)) == 2
     assert len(settle_hits(few, replace(no_pulse(), groove=replace(loop, tempo_confidence=0.2)), 30.0)) == 0
+
+
+def test_silence_around_a_few_hits_is_no_evidence_against_them():
+    fill = Hits(9.0 + 0.25 * np.arange(8), np.full(8, "tom"), np.full(8, 90), np.full(8, 0.7, np.float32))
+    assert len(settle_hits(fill, no_pulse(), 30.0)) == 8
+    alone = Hits(*(field[:1] for field in vars(replace(fill, confidence=np.ones(8, np.float32))).values()))
+    assert len(settle_hits(alone, no_pulse(), 30.0)) == 0
+    assert len(settle_hits(Hits(*(field[:0] for field in vars(fill).values())), no_pulse(), 30.0)) == 0
