@@ -205,7 +205,7 @@ PATTERNS = Table(
             "fingerprint",
             "FLOAT[]",
             "The vector: 96 numbers of unit length, see tasks/music/vectors.py and basslines.py; of drums also what is "
-            "heard faintly.",
+            "heard faintly, and when anything is struck.",
         ),
         Field(
             "quality_score",

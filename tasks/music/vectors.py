@@ -81,7 +81,7 @@ def drum_vector(
         steps: float (ROWS, bars · steps_per_bar), velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
-        strokes: float (bars · steps_per_bar,), how surely or how often anything is struck on each step, 0 to 1; None
+        strokes: float (bars · steps_per_bar,), how often anything is struck on each step, 0 to 1; None
             takes the loudest drum.
 
     Returns:
