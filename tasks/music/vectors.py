@@ -12,12 +12,12 @@ The vector is made of the pattern's grid of two bars of 16 sixteenths:
 ======  =========================================================================================
 
 Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
-same length, minus what the average groove has on that part of a beat. Subtracting the average
-is what parts different grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for
-that alone. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same
-numbers, each part turned: kick, snare and cymbals by four places for each beat, toms and strokes by two. Comparisons
-try all sixteen halves of a beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite
-the same, but nearer than others.
+same length, minus what the average groove has on that part of a beat. Subtracting the average is what parts different
+grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. It is the same
+for all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, each part turned:
+kick, snare and cymbals by four places for each beat, toms and strokes by two. Comparisons try all sixteen halves of a
+beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same, but nearer than
+others.
 
 When a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other, strokes are what
 is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written.
@@ -81,8 +81,8 @@ def drum_vector(
         steps: float (ROWS, bars · steps_per_bar), velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
-        strokes: float (bars · steps_per_bar,), how often anything is struck on each step, 0 to 1; None
-            takes the loudest drum.
+        strokes: float (bars · steps_per_bar,), how often anything is struck on each step, 0 to 1; None takes the
+            loudest drum.
 
     Returns:
         float32 (96,) of length 1; zeros for a grid without hits, which is like nothing.
