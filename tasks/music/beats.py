@@ -20,7 +20,7 @@ from tasks.music.pulse import Pulse, regress_tempo
 from tasks.music.readings import Reading, ReadingParams, downbeat_probability, propose_readings
 from tasks.music.signals import HOP_S
 
-VERSION = f"beat-readings-10+{HARMONY_VERSION}"
+VERSION = f"beat-readings-11+{HARMONY_VERSION}"
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class BeatParams:
     pulse_weights: tuple[float, float, float, float] = (5.49, 2.43, 1.17, -1.5)
     harmony_weight: float = 1.0
     groove_meter_weights: tuple[float, float, float, float] = (-1.65, -3.23, -1.86, -2.69)
-    min_other: float = 0.05
-    most_others: int = 2
+    min_other: float = 0.01
+    most_others: int = 4
     min_pulse: float = 0.3
     min_loop: float = 0.1
     drums_weight: float = 0.5

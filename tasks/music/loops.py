@@ -37,6 +37,7 @@ class LoopParams:
         most_evidence: Onsets repeat each other: more than so many count as so many.
         whole_bars: The number of bars that loops are cut to.
         whole_bars_gain: What a length of exactly so many bars adds to the score, in its logarithm.
+        longest_rest: Bars from the last onset to the end; after more of them nothing was cut there.
         length_spread: Standard deviation of the length of loops, as a share.
         least_bars: Files are no shorter than this.
         part_of_bar: A last bar that less than this is played of does not count.
@@ -57,11 +58,12 @@ class LoopParams:
     most_evidence: int = 16
     whole_bars: tuple[int, ...] = (1, 2, 4, 8)
     whole_bars_gain: float = 1.5
+    longest_rest: float = 1.1
     length_spread: float = 0.01
     least_bars: float = 0.95
     part_of_bar: float = 0.15
-    min_other: float = 0.05
-    most_others: int = 2
+    min_other: float = 0.01
+    most_others: int = 4
     sureness: float = 2.0
 
 
@@ -88,7 +90,7 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     """Find the beats of a short loop.
 
     Every tempo is tried with every start near the first onset, and judged by the places in the beat where onsets fall
-    (`score_places`), by how usual it is, and by whether whole bars of it fill the length.
+    (`score_places`), by how usual it is, and by whether whole bars of it fill the length of a file that is played out.
 
     Args:
         onsets: Of the drums, or of the mixture.
@@ -112,10 +114,11 @@ def find_loop(onsets: Onsets, duration_s: float, params: LoopParams = LoopParams
     placed = score_places(since_start_s / beat_s[:, None, None], beat_s[:, None, None]) @ (weights / weights.sum())
     evidence = np.sqrt(min(len(onsets), params.most_evidence)) * placed
     unusual = 0.5 * (np.log(tempo_bpm / params.usual_tempo_bpm) / params.tempo_spread) ** 2
-    bars = duration_s / (BEATS * beat_s)
+    bars, rest = (length_s / (BEATS * beat_s) for length_s in (duration_s, duration_s - onsets.time_s[-1]))
     off = np.abs(bars[:, None] / params.whole_bars - 1).min(axis=1) / params.length_spread
+    cut_to_bars = np.where(rest <= params.longest_rest, np.exp(-0.5 * off**2), 0.0)
     heard = evidence - unusual[:, None]
-    scores = heard + params.whole_bars_gain * np.exp(-0.5 * off**2)[:, None]
+    scores = heard + params.whole_bars_gain * cut_to_bars[:, None]
 
     of_tempo = np.exp(params.sureness * (heard.max(axis=1) - heard.max()))
     of_tempo /= of_tempo.sum()

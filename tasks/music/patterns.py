@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
 
-VERSION = "shared-bars-6"
+VERSION = "shared-bars-7"
 ROWS = ("kick", "snare", "hihat", "tom", "ride")  # a crash is an accent now and then, and part of no groove
 ALWAYS_LISTED = ("kick", "snare", "hihat")
 MAX_VELOCITY = 127
@@ -52,7 +52,7 @@ class PatternParams:
     """How bars are compared."""
 
     min_hits: int = 4  # a pair of bars with fewer is no pattern
-    consensus: float = 8.0  # power of the likeness to the mean by which a pair counts
+    consensus: float = 4.0  # power of the likeness to the mean by which a pair counts
     rounds: int = 2  # times that the pattern is made from the pairs of the whole track that are like it
 
 

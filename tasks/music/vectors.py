@@ -13,14 +13,16 @@ The vector is made of the pattern's grid of two bars of 16 sixteenths:
 
 Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
 same length, minus what the average groove has on that part of a beat. Subtracting the average is what parts different
-grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. It is the same
-for all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, each part turned:
+grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. Less of it is
+subtracted from a part that is hardly played: two grooves are not alike for what both lack. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, each part turned:
 kick, snare and cymbals by four places for each beat, toms and strokes by two. Comparisons try all sixteen halves of a
 beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same, but nearer than
 others.
 
 When a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other, strokes are what
-is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written.
+is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written. Where toms
+are played and hardly a snare, they stand in the snare's place: a groove that moves to the toms stays near itself, and
+the snare of an electronic kit may sound like a tom.
 
 Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
@@ -30,7 +32,7 @@ import numpy as np
 from tasks.music.midi import read_drum_ticks
 from tasks.music.patterns import ROWS, PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-6"
+VERSION = "centred-grid-7"
 BAR_STEPS = 16
 BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
@@ -42,22 +44,24 @@ BARS = 2
 GRID_STEPS = BARS * BAR_STEPS
 PART_SIZES = (GRID_STEPS, GRID_STEPS, BAR_STEPS, BAR_STEPS // 2, BAR_STEPS // 2)  # kick, snare, cymbals, toms, strokes
 DIMENSIONS = sum(PART_SIZES)
-VELOCITY_POWER = 0.4
-BLUR = 0.05  # share of a step that goes to each of its neighbours
+VELOCITY_POWER = 0.5
+BLUR = 0.025  # share of a step that goes to each of its neighbours
 WEIGHTS = (1.2, 1.0, 0.6, 0.7, 1.3)  # of the parts: strokes and the kick are heard most surely
 BALANCE = 0.75  # 1 would give one soft hit the weight of a busy instrument, 0 lets the busiest decide
 LEAST_LENGTH = 1.0  # of a part before balancing, about one loud hit a bar: what is hardly played stays faint
+ABSENCE = 0.5  # share of the average groove that counts as missed where a part is not played at all
+SNARES_FOR_TOMS = 2.0  # toms of so many times the snare's length stand in its place by half, more of them more so
 GHOST_LEVEL = 0.35  # of the loudest step: below are ghost notes and hits that come now and then
 STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_": 0.0}
 
 # The mean of `describe_grid` over the performances of the Groove MIDI Dataset (Gillick et al., "Learning to groove with
 # inverse sequence transformations", ICML 2019) on the parts of a beat: `average_grooves` makes it.
 AVERAGE_BEAT = (
-    (0.251, 0.079, 0.138, 0.140),
-    (0.195, 0.116, 0.131, 0.131),
-    (0.188, 0.076, 0.145, 0.087),
-    (0.112, 0.118),
-    (0.624, 0.599),
+    (0.250, 0.066, 0.129, 0.127),
+    (0.209, 0.117, 0.141, 0.135),
+    (0.190, 0.064, 0.141, 0.077),
+    (0.104, 0.109),
+    (0.616, 0.576),
 )
 
 
@@ -107,8 +111,13 @@ def drum_vector(
 
 def centre_grids(grids: np.ndarray, strokes: np.ndarray | None = None) -> np.ndarray:
     """The vectors of grids of two bars, (n, ROWS, 32) with strokes (n, 32) to float32 (n, 96); every grid has hits."""
-    described = zip(describe_grid(grids, strokes), AVERAGE_BEAT, strict=True)
-    flat = np.concatenate([part - np.resize(beat, part.shape[-1]) for part, beat in described], axis=-1)
+    flat = np.concatenate(
+        [
+            part - (ABSENCE + (1 - ABSENCE) * presence) * np.resize(beat, part.shape[-1])
+            for (part, presence), beat in zip(describe_grid(grids, strokes), AVERAGE_BEAT, strict=True)
+        ],
+        axis=-1,
+    )
     return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -139,28 +148,37 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
     return bars.reshape(len(steps), GRID_STEPS).astype(np.float32)
 
 
-def describe_grid(grid: np.ndarray, strokes: np.ndarray | None = None) -> list[np.ndarray]:
-    """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring.
+def describe_grid(grid: np.ndarray, strokes: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring. Toms in the snare's
+    place are the snare.
 
     Args:
         grid: Velocities, 0 to 1.
         strokes: float (…, 32), 0 to 1; None takes the loudest drum of each step.
 
     Returns:
-        The parts, float (…, size) each, in the order of PART_SIZES.
+        The parts, float (…, size) each, in the order of PART_SIZES, with their presence, (…, 1), 0 to 1.
     """
     if strokes is None:
         strokes = grid.max(axis=-2)
     loud = np.clip(np.concatenate([grid, strokes[..., None, :]], axis=-2), 0, 1) ** VELOCITY_POWER
     blurred = (1 - 2 * BLUR) * loud + BLUR * (np.roll(loud, 1, axis=-1) + np.roll(loud, -1, axis=-1))
     kick, snare, hihat, toms, ride, strokes = np.moveaxis(blurred, -2, 0)
+    snare, toms = _stand_in(snare, toms)
     cymbals = _join_bars(np.maximum(hihat, ride))
     parts = (kick, snare, cymbals, _join_pairs(_join_bars(toms)), _join_pairs(_join_bars(strokes)))
     lengths = [np.linalg.norm(part, axis=-1, keepdims=True) for part in parts]
     return [
-        part / np.maximum(length, LEAST_LENGTH) ** BALANCE * weight
+        (weight * part / np.maximum(length, LEAST_LENGTH) ** BALANCE, np.minimum(length / LEAST_LENGTH, 1))
         for part, length, weight in zip(parts, lengths, WEIGHTS, strict=True)
     ]
+
+
+def _stand_in(snare: np.ndarray, toms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (…, 32) of the snare with the toms that stand in its place, and of the toms, of which half of them stays."""
+    of_snare, of_toms = (np.square(row).sum(axis=-1, keepdims=True) for row in (SNARES_FOR_TOMS * snare, toms))
+    share = of_toms / np.maximum(of_snare + of_toms, 1e-12)
+    return np.maximum(snare, share * toms), (1 - share / 2) * toms
 
 
 def _join_bars(rows: np.ndarray) -> np.ndarray:
@@ -175,7 +193,7 @@ def _join_pairs(rows: np.ndarray) -> np.ndarray:
 
 def average_grooves(grids: np.ndarray) -> list[list[float]]:
     """The average beat of grids (n, ROWS, 32), rounded as it stands in AVERAGE_BEAT."""
-    means = [part.mean(axis=0) for part in describe_grid(grids)]
+    means = [part.mean(axis=0) for part, _ in describe_grid(grids)]
     return [
         mean.astype(float).reshape(-1, len(beat)).mean(axis=0).round(3).tolist()
         for mean, beat in zip(means, AVERAGE_BEAT, strict=True)

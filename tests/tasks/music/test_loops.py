@@ -26,6 +26,12 @@ def test_what_rings_after_the_last_bar_makes_no_other_bar():
     assert len(loop.time_s) == 4
 
 
+def test_the_length_of_a_file_that_is_not_played_out_says_nothing():
+    strokes = play_bars(124, 1)
+    for duration_s in (4.6, 5.0, 6.2):
+        assert find_loop(strokes, duration_s).tempo_bpm == find_loop(strokes, 5.5).tempo_bpm
+
+
 def test_a_loop_begins_at_its_first_onset():
     loop = find_loop(play_bars(100, 2, start_s=0.3), duration_s=6.0)
     assert loop.time_s[0] == pytest.approx(0.3, abs=0.025)

@@ -205,7 +205,23 @@ def test_a_groove_on_the_ride_is_the_one_on_the_hihat():
 
 def test_toms_make_another_groove():
     assert cosine(ROCK, ROCK + " tom=..x...x...x...x.") < 0.9
-    assert cosine(ROCK, ROCK.replace("snare", "tom")) < 0.7
+    assert cosine(ROCK, "kick=x.......x....... tom=..x...x...x...x. hihat=x.x.x.x.x.x.x.x.") < 0.7
+
+
+def test_toms_in_the_place_of_the_snare_are_near_and_not_the_same():
+    assert 0.9 < cosine(ROCK, ROCK.replace("snare", "tom")) < 0.99
+
+
+def test_a_fill_on_the_toms_leaves_the_snare_alone():
+    grid = grid_from_steps(ROCK)
+    fill = grid.copy()
+    fill[ROWS.index("tom"), 30] = 0.5
+    difference = drum_vector(fill)[PARTS["drums"]["snare"]] - drum_vector(grid)[PARTS["drums"]["snare"]]
+    assert np.abs(difference).max() < 0.02
+
+
+def test_two_grooves_are_not_alike_for_what_both_lack():
+    assert cosine("hihat=x.x.x.x.", "hihat=x..xx..xx..xx..x") < 0.7
 
 
 def test_strokes_are_those_of_all_drums_where_nothing_else_is_told():
