@@ -13,16 +13,16 @@ The vector is made of the pattern's grid of two bars of 16 sixteenths:
 
 Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
 same length, minus what the average groove has on that part of a beat. Subtracting the average is what parts different
-grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. Less of it is
-subtracted from a part that is hardly played: two grooves are not alike for what both lack. It is the same for all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, each part turned:
-kick, snare and cymbals by four places for each beat, toms and strokes by two. Comparisons try all sixteen halves of a
-beat (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same, but nearer than
-others.
+grooves: most have their hits on the beats and hi-hats on the eighths and would be alike for that alone. Half as much is
+subtracted from a part that is not played: two grooves are hardly alike for what both lack. The average is the same for
+all beats, so that a groove whose bars were taken to begin on another beat has the same numbers, each part turned: kick,
+snare and cymbals by four places for each beat, toms and strokes by two. Comparisons try all sixteen halves of a beat
+(catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same, but nearer than others.
 
 When a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other, strokes are what
 is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written. Where toms
-are played and hardly a snare, they stand in the snare's place: a groove that moves to the toms stays near itself, and
-the snare of an electronic kit may sound like a tom.
+are played and hardly a snare, they stand in the snare's place: a groove that moves to the toms stays near, and the
+snare of an electronic kit may sound like a tom.
 
 Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
@@ -149,8 +149,7 @@ def fit_two_bars(steps: np.ndarray, steps_per_bar: int, time_signature: str | No
 
 
 def describe_grid(grid: np.ndarray, strokes: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring. Toms in the snare's
-    place are the snare.
+    """Compress, blur, join and balance grids of two bars, (…, ROWS, 32): the vectors before centring.
 
     Args:
         grid: Velocities, 0 to 1.

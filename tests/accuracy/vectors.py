@@ -36,6 +36,11 @@ class Performance:
     time_signature: str
     quarter_hits: Hits
 
+    @property
+    def piece(self) -> str:
+        """What takes of one piece have in common: the session with its drummer, the style and the tempo."""
+        return f"{self.name.rsplit('/', 1)[0]} {self.style} {self.tempo_bpm}"
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -127,7 +132,7 @@ def compare_measures(performances: list[Performance], patterns: list) -> dict:
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     distance = np.linalg.norm(features[:, None] - features[None], axis=2)
     drummers = np.array([p.name.split("/")[0] for p in performances])
-    takes = np.array([f"{p.name.rsplit('/', 1)[0]} {p.style} {p.tempo_bpm}" for p in performances])
+    takes = np.array([performance.piece for performance in performances])
     styles = np.array([p.style for p in performances])
     first, second = np.triu_indices(len(grids), 1)
     figures = {"with_another_take": int(sum((takes == take).sum() > 1 for take in takes))}
