@@ -70,7 +70,7 @@ class IndexParams:
     codes: str = "PQ48x4fsr"
     neighbours: NeighbourParams = field(default_factory=NeighbourParams)
     sample: int = 500
-    wanted_recall: float = 0.993
+    wanted_recall: float = 0.992
     least_recall: float = 0.95
 
 
