@@ -44,6 +44,7 @@ from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
 PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted, at each shift
+MOST_LISTS = 4  # times as many lists are searched at one shift as at the mean one
 PATIENCE = 4  # times that a quarter more lists are searched before they must have paid
 LEAST_GAIN = 0.001  # of recall, that so many more lists must have brought
 EXACT_SHARE = 0.02  # of the vectors: so few are compared one by one
@@ -70,7 +71,7 @@ class IndexParams:
     codes: str = "PQ48x4fsr"
     neighbours: NeighbourParams = field(default_factory=NeighbourParams)
     sample: int = 500
-    wanted_recall: float = 0.992
+    wanted_recall: float = 0.993
     least_recall: float = 0.95
 
 
@@ -126,14 +127,16 @@ class GrooveIndex:
             there are no more.
         """
         shifted = shift_beats(np.ascontiguousarray(queries, np.float32), self.instrument)
-        share = 1.0 if allowed is None else allowed.mean() if len(allowed) else 0.0
+        share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(1, len(allowed))
         if self.proposer is None or share <= EXACT_SHARE:
             return self._compare_all(shifted, count, allowed)
         proposed = self._propose(shifted, count, allowed)
         if ((proposed >= 0).sum(axis=1) < min(count, round(share * len(self)))).any():
             return self._compare_all(shifted, count, allowed)  # too many lists hold nothing that is allowed
-        scores = (self.vectors[np.maximum(proposed, 0)] @ shifted.transpose(0, 2, 1)).max(axis=2)
-        scores[proposed < 0] = -np.inf
+        scores = np.full(proposed.shape, -np.inf, np.float32)
+        for number, rows in enumerate(proposed):  # one by one: their vectors stay in the cache
+            known = rows >= 0
+            scores[number, known] = (self.vectors[rows[known]] @ shifted[number].T).max(axis=1)
         return _take_best(scores, proposed, count)
 
     def _compare_all(
@@ -154,16 +157,11 @@ class GrooveIndex:
 
     def _propose(self, shifted: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
         """Row numbers that may be among the nearest, (q, c), each once; -1 fills up."""
-        import faiss
-
-        parameters = faiss.SearchParametersIVF(nprobe=self.proposer.nprobe)
-        if allowed is not None:
-            # The fewer rows count, the more lists have to be looked through for as many of them.
-            parameters.nprobe = min(self.proposer.nlist, int(self.proposer.nprobe / np.sqrt(allowed.mean())))
-            bits = np.packbits(allowed, bitorder="little")
-            parameters.sel = faiss.IDSelectorBitmap(bits)
+        # The fewer rows count, the more lists have to be looked through for as many of them.
+        share = 1.0 if allowed is None else np.count_nonzero(allowed) / len(allowed)
+        lists = self._choose_lists(shifted, int(self.proposer.nprobe / np.sqrt(share)))
         wanted = min(len(self), PROPOSED_A_RESULT * count)
-        scores, found = self.proposer.search(shifted.reshape(-1, DIMENSIONS), wanted, params=parameters)
+        scores, found = _search_lists(self.proposer, shifted.reshape(-1, DIMENSIONS), wanted, *lists, allowed)
         scores, found = scores.reshape(len(shifted), -1), found.reshape(len(shifted), -1)
         if found.shape[1] > 2 * wanted:  # of all shifts together: some are proposed twice
             best = np.argpartition(-scores, 2 * wanted, axis=1)[:, : 2 * wanted]
@@ -171,6 +169,39 @@ class GrooveIndex:
         found = np.sort(found, axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         return found
+
+    def _choose_lists(self, shifted: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The lists that lie nearest to each query at any of its shifts, so many at the mean shift.
+
+        Returns:
+            How near they are and their numbers, -1 for none, both (q * SHIFTS, at most MOST_LISTS * count).
+        """
+        most = min(MOST_LISTS * count, self.proposer.nlist)
+        near, lists = self.proposer.quantizer.search(shifted.reshape(-1, DIMENSIONS), most)
+        of_query = near.reshape(len(shifted), -1)
+        kept = min(count, most) * SHIFTS
+        if kept < of_query.shape[1]:
+            least = -np.partition(-of_query, kept - 1, axis=1)[:, kept - 1]
+            lists[near < np.repeat(least, SHIFTS)[:, None]] = -1
+        return near, lists
+
+
+def _search_lists(
+    proposer: object, queries: np.ndarray, count: int, near: np.ndarray, lists: np.ndarray, allowed: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What FAISS finds in these lists of each query, similarities and row numbers (q, count).
+
+    The call of its Python layer that takes lists takes no selection of rows, so this is the one beneath it.
+    """
+    import faiss
+
+    parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1])
+    if allowed is not None:
+        parameters.sel = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    scores, found = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+    arrays = [faiss.swig_ptr(array) for array in (lists, near, scores, found)]
+    proposer.search_preassigned_c(len(queries), faiss.swig_ptr(queries), count, *arrays, False, parameters)
+    return scores, found
 
 
 def _take_best(scores: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -292,7 +323,7 @@ def build_proposer(vectors: np.ndarray, kind: str, before: object = None) -> obj
         index = faiss.index_factory(DIMENSIONS, kind, faiss.METRIC_INNER_PRODUCT)
         index.cp.niter = 10
         index.train(np.ascontiguousarray(vectors[:: max(1, len(vectors) // TRAINED_ON)]))
-        index.nprobe = max(1, index.nlist // 128)
+        index.nprobe = max(1, index.nlist // 512)
     for start in range(0, len(vectors), READ_BATCH):
         index.add(np.ascontiguousarray(vectors[start : start + READ_BATCH]))
     return index

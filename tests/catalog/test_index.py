@@ -119,6 +119,18 @@ def test_lists_that_find_no_more_are_not_searched(monkeypatch):
     assert index.proposer.nprobe < index.proposer.nlist / 2
 
 
+def test_the_shifts_that_lie_nearest_search_the_most_lists(monkeypatch):
+    vectors = draw_vectors(4000, families=40)
+    index, shares = make_index(vectors, "IVF128,PQ48x4fsr"), []
+    index.proposer.nprobe = 1
+    truth = np.sort(compare(vectors[:100], vectors), axis=1)[:, -20:]
+    for most in (1, 4):
+        monkeypatch.setattr("catalog.index.MOST_LISTS", most)
+        scores, _ = index.find_nearest(vectors[:100], 20)
+        shares.append((scores >= truth[:, :1] - 1e-5).mean())
+    assert shares[1] > shares[0] + 0.05
+
+
 @pytest.mark.parametrize("kind", ["Flat", "IVF4,PQ48x4fsr"])
 def test_a_search_can_be_kept_to_some_rows(kind):
     vectors = draw_vectors(400)
