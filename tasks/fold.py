@@ -59,7 +59,7 @@ def fold_sections(
         with watch.on("patterns"):
             drums = fold_pattern(hits, *place, rhythm.time_signature)
             likely = (fold_pattern(expected, *place, rhythm.time_signature) if drums else None) or drums
-            strokes = fold_strokes(struck.time_s, *place, rhythm.time_signature) if drums else None
+            strokes = fold_strokes(struck, *place, rhythm.time_signature) if drums else None
             line = fold_bassline(bass, *place, rhythm.time_signature)
         if drums:
             with watch.on("midi"):

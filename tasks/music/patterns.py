@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.music.drums import INSTRUMENTS, Hits
+from tasks.music.onsets import Onsets
 
-VERSION = "shared-bars-7"
+VERSION = "shared-bars-8"
 ROWS = ("kick", "snare", "hihat", "tom", "ride")  # a crash is an accent now and then, and part of no groove
 ALWAYS_LISTED = ("kick", "snare", "hihat")
 MAX_VELOCITY = 127
 LEAST_LENGTH = 1.5  # of a drum's row, some three hits in two bars: a drum that is played less counts less
+FULL_STROKES = 0.25  # share of a track's strokes, the strongest, that count as struck hard
 SHARED_FROM = 0.35  # of a step: hits from here to the same distance before the next step are shared by both
 SAME_BEAT_S = 1e-6
 
@@ -133,25 +135,27 @@ def fold_pattern(
 
 
 def fold_strokes(
-    time_s: np.ndarray,
+    struck: Onsets,
     beat_time_s: np.ndarray,
     beat_in_bar: np.ndarray,
     start_s: float,
     end_s: float,
     time_signature: str | None = None,
 ) -> np.ndarray | None:
-    """How often each step of a section's pattern is struck, by whatever drum, folded as the hits of one drum are.
+    """How hard each step of a section's pattern is struck, by whatever drum, folded as the hits of one drum are.
 
     Args:
-        time_s: float (n,), when anything is struck, in the whole track.
+        struck: When anything is struck in the whole track, and how strongly: a quarter of the strokes count as full.
         beat_time_s, beat_in_bar, start_s, end_s, time_signature: As `fold_pattern` takes them.
 
     Returns:
         float32 (bars · steps_per_bar,), 0 to 1; None where `fold_pattern` finds nothing.
     """
-    count = len(time_s)
-    struck = Hits(time_s, np.full(count, ROWS[0]), np.full(count, MAX_VELOCITY), np.ones(count, np.float32))
-    pattern = fold_pattern(struck, beat_time_s, beat_in_bar, start_s, end_s, time_signature)
+    count = len(struck)
+    full = np.quantile(struck.strength, 1 - FULL_STROKES) if count else 1.0
+    velocity = MAX_VELOCITY * np.minimum(struck.strength / full, 1)
+    strokes = Hits(struck.time_s, np.full(count, ROWS[0]), velocity, np.ones(count, np.float32))
+    pattern = fold_pattern(strokes, beat_time_s, beat_in_bar, start_s, end_s, time_signature)
     return None if pattern is None else pattern.steps[0]
 
 

@@ -8,7 +8,7 @@ The vector is made of the pattern's grid of two bars of 16 sixteenths:
 32–63   snare, likewise
 64–79   hi-hat or ride on the sixteenths of a bar, the mean of both bars: whoever keeps time keeps it
 80–87   toms on the eighths of a bar, likewise, each with the sixteenth after it
-88–95   strokes, of whatever drum, on the eighths of a bar
+88–95   strokes, of whatever drum, on the eighths of a bar, likewise
 ======  =========================================================================================
 
 Each number is a power of the velocity, blurred a little over the neighbouring steps, the parts brought to nearly the
@@ -19,10 +19,10 @@ all beats, so that a groove whose bars were taken to begin on another beat has t
 snare and cymbals by four places for each beat, toms and strokes by two. Comparisons try all sixteen halves of a beat
 (catalog/vectors.py): a groove whose off-beats were taken for its beats is not quite the same, but nearer than others.
 
-When a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other, strokes are what
-is left of the groove. They come from the onsets of the audio, or from all drums of a grid that is written. Where toms
-are played and hardly a snare, they stand in the snare's place: a groove that moves to the toms stays near, and the
-snare of an electronic kit may sound like a tom.
+When and how hard a drum is struck is heard more surely than which drum it is: on a kit that sounds like no other,
+strokes are what is left of the groove. They come from the onsets of the audio with their strength, or from the loudest
+drum on each step of a grid that is written. Where toms are played and hardly a snare, they stand in the snare's place:
+a groove that moves to the toms stays near, and the snare of an electronic kit may sound like a tom.
 
 Beats in three parts, in 6/8, lie on the steps as the triplets of 4/4 do: a shuffle is heard as either.
 """
@@ -32,7 +32,7 @@ import numpy as np
 from tasks.music.midi import read_drum_ticks
 from tasks.music.patterns import ROWS, PatternParams, count_steps, fold_pattern
 
-VERSION = "centred-grid-7"
+VERSION = "centred-grid-8"
 BAR_STEPS = 16
 BEAT_STEPS = 4
 OTHER_BARS = (12, 14, 20)  # steps in 3/4, 7/8 and 5/4
@@ -46,7 +46,7 @@ PART_SIZES = (GRID_STEPS, GRID_STEPS, BAR_STEPS, BAR_STEPS // 2, BAR_STEPS // 2)
 DIMENSIONS = sum(PART_SIZES)
 VELOCITY_POWER = 0.5
 BLUR = 0.025  # share of a step that goes to each of its neighbours
-WEIGHTS = (1.2, 1.0, 0.6, 0.7, 1.3)  # of the parts: strokes and the kick are heard most surely
+WEIGHTS = (1.2, 1.0, 0.7, 0.7, 1.7)  # of the parts: strokes and the kick are heard most surely
 BALANCE = 0.75  # 1 would give one soft hit the weight of a busy instrument, 0 lets the busiest decide
 LEAST_LENGTH = 1.0  # of a part before balancing, about one loud hit a bar: what is hardly played stays faint
 ABSENCE = 0.5  # share of the average groove that counts as missed where a part is not played at all
@@ -59,9 +59,9 @@ STEP_VELOCITY = {"X": 1.0, "x": 0.8, "o": 0.5, "g": 0.25, "-": 0.0, ".": 0.0, "_
 AVERAGE_BEAT = (
     (0.250, 0.066, 0.129, 0.127),
     (0.209, 0.117, 0.141, 0.135),
-    (0.190, 0.064, 0.141, 0.077),
+    (0.222, 0.075, 0.165, 0.089),
     (0.104, 0.109),
-    (0.616, 0.576),
+    (0.806, 0.754),
 )
 
 
@@ -85,7 +85,7 @@ def drum_vector(
         steps: float (ROWS, bars · steps_per_bar), velocities in 0 to 1; one bar or two.
         steps_per_bar: 16 in 4/4.
         time_signature: Tells a bar of 6/8 from one of 3/4.
-        strokes: float (bars · steps_per_bar,), how often anything is struck on each step, 0 to 1; None takes the
+        strokes: float (bars · steps_per_bar,), how hard anything is struck on each step, 0 to 1; None takes the
             loudest drum.
 
     Returns:

@@ -85,8 +85,8 @@ class Heard:
         """What the product would say of this rendering, had it heard the truth."""
         heard = replace(self.analysis, bass=NO_NOTES)
         if "hits" in truth:
-            times_s = np.unique(self.played.time_s)
-            struck = Onsets(times_s, np.ones(len(times_s), np.float32))
+            times_s, first = np.unique(self.played.time_s, return_index=True)
+            struck = Onsets(times_s, np.maximum.reduceat(self.played.velocity, first).astype(np.float32))
             heard = replace(heard, hits=self.played, faint_hits=self.played, struck=struck)
         if "beats" in truth:
             times, places, meter = self.played_beats

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.music.drums import Hits
+from tasks.music.onsets import NO_ONSETS, Onsets
 from tasks.music.patterns import ROWS, count_steps, find_bars, fold_pattern, fold_strokes, place_hits
 
 ROCK = {"kick": (0, 8), "snare": (4, 12), "hihat": (0, 2, 4, 6, 8, 10, 12, 14)}
@@ -177,11 +178,17 @@ def test_bars_on_the_ride_and_on_the_hihat_are_one_groove():
     assert pattern.quality_score == pytest.approx(plain.quality_score, abs=0.01)
 
 
+def strike(hits, strength=1.0):
+    """Onsets where anything is hit."""
+    times_s = np.unique(hits.time_s)
+    return Onsets(times_s, np.broadcast_to(strength, times_s.shape).astype(np.float32))
+
+
 def test_strokes_are_folded_whatever_drum_they_are_on():
     times, positions = make_beats(8)
     hits = make_hits([ROCK] * 8)
     pattern = fold_pattern(hits, times, positions, 0.0, 16.0, "4/4")
-    strokes = fold_strokes(np.unique(hits.time_s), times, positions, 0.0, 16.0, "4/4")
+    strokes = fold_strokes(strike(hits), times, positions, 0.0, 16.0, "4/4")
     np.testing.assert_array_equal(strokes > 0, pattern.steps.max(axis=0) > 0)
     assert strokes.max() == 1.0
 
@@ -189,9 +196,20 @@ def test_strokes_are_folded_whatever_drum_they_are_on():
 def test_what_is_struck_every_second_time_counts_half():
     times, positions = make_beats(8)
     hits = make_hits([ROCK, ROCK | {"tom": (3,)}, ROCK, ROCK] * 2)
-    strokes = fold_strokes(np.unique(hits.time_s), times, positions, 0.0, 16.0, "4/4")
+    strokes = fold_strokes(strike(hits), times, positions, 0.0, 16.0, "4/4")
     assert 0.3 < strokes[16 + 3] < 0.7
 
 
+def test_strokes_are_as_hard_as_they_are_beside_the_strongest_quarter():
+    times, positions = make_beats(8)
+    hits = make_hits([ROCK] * 8)
+    strength = np.tile([8.0, 1.0, 4.0, 2.0], 16)  # eighths
+    quiet, loud = (
+        fold_strokes(strike(hits, gain * strength), times, positions, 0.0, 16.0, "4/4") for gain in (0.01, 1.0)
+    )
+    np.testing.assert_allclose(loud[:8:2], [1.0, 0.2, 0.8, 0.4], atol=1e-3)
+    np.testing.assert_allclose(quiet, loud, atol=1e-6)
+
+
 def test_nothing_struck_is_no_strokes():
-    assert fold_strokes(np.zeros(0), *make_beats(4), 0.0, 8.0) is None
+    assert fold_strokes(NO_ONSETS, *make_beats(4), 0.0, 8.0) is None

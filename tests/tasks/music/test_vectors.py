@@ -45,7 +45,7 @@ def test_the_same_grid_gives_the_same_bits():
 def test_loudness_and_kit_hardly_matter():
     grid = grid_from_steps(ROCK)
     softer = grid**1.3 * np.array([[0.5], [0.9], [0.3], [0.5], [0.4]], np.float32)
-    assert drum_vector(grid) @ drum_vector(softer) > 0.95
+    assert drum_vector(grid) @ drum_vector(softer) > 0.93
 
 
 def test_a_few_ghost_notes_hardly_matter():
