@@ -46,8 +46,9 @@ def fold_sections(
     """The patterns of each section, those of its drums before those of its bass; none where nothing is played.
 
     Where drums play, both are folded in the bars of `Rhythm.groove`. The vector of drums is made of all that may be a
-    hit, where what is heard faintly but returns is played, and of when anything is struck. Steps, words and MIDI file
-    hold the hits that are sure. A pattern whose tempo is not sure enough to be the track's is no surer than that tempo.
+    hit, where what is heard faintly but returns is played, and of when and how hard anything is struck. Steps, words
+    and MIDI file hold the hits that are sure. A pattern whose tempo is not sure enough to be the track's is no surer
+    than that tempo.
     """
     trust = 1.0 if len(rhythm.time_s) or not rhythm.groove else rhythm.groove.tempo_confidence
     if len(hits) and rhythm.groove:
