@@ -43,7 +43,7 @@ from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
 
 BUILD_AGAIN = "Run: midime nightly"
 READ_BATCH = 50_000
-PROPOSED_A_RESULT = 16  # candidates that the codes propose for each result that is wanted, at each shift
+PROPOSED_A_RESULT = 20  # candidates that the codes propose for each result that is wanted, at each shift
 MOST_LISTS = 4  # times as many lists are searched at one shift as at the mean one
 PATIENCE = 4  # times that a quarter more lists are searched before they must have paid
 LEAST_GAIN = 0.001  # of recall, that so many more lists must have brought
@@ -71,7 +71,7 @@ class IndexParams:
     codes: str = "PQ48x4fsr"
     neighbours: NeighbourParams = field(default_factory=NeighbourParams)
     sample: int = 500
-    wanted_recall: float = 0.993
+    wanted_recall: float = 0.992
     least_recall: float = 0.95
 
 
