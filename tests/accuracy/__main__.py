@@ -5,7 +5,17 @@ import json
 import sys
 from pathlib import Path
 
-PARTS = ("rhythm", "drums", "key_sections", "stems", "broken", "vectors", "basslines", "duplicates")
+PARTS = (
+    "rhythm",
+    "drums",
+    "key_sections",
+    "stems",
+    "broken",
+    "vectors",
+    "basslines",
+    "duplicates",
+    "grooves_recordings",
+)
 
 
 FROM_PERFORMANCES = ("vectors", "basslines")  # measured on the drummers beside the evaluation sets

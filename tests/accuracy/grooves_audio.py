@@ -73,13 +73,11 @@ class Heard:
 
     def fold(self, truth: frozenset[str]) -> np.ndarray:
         """Vectors (n, 96) of the sections, with the truth in place of these stations."""
-        return _vectors_of(self._analyse(truth).patterns)
+        return store(self._analyse(truth))
 
     def ask(self, truth: frozenset[str]) -> np.ndarray:
         """Vectors (n, 96) of the best section, as it is counted and as it could be."""
-        analysis = self._analyse(truth)
-        best = analysis.best_pattern(DRUMS)
-        return _vectors_of([best, *analysis.count_otherwise(DRUMS)] if best else [])
+        return ask(self._analyse(truth))
 
     def _analyse(self, truth: frozenset[str]) -> Analysis:
         """What the product would say of this rendering, had it heard the truth."""
@@ -99,6 +97,17 @@ class Heard:
             heard.hits, heard.faint_hits, heard.struck, heard.bass, heard.rhythm, heard.sections, watch
         )
         return replace(heard, patterns=list(folded))
+
+
+def store(analysis: Analysis) -> np.ndarray:
+    """Vectors (n, 96) of the drums of all sections."""
+    return _vectors_of([pattern for pattern in analysis.patterns if pattern.instrument_type == DRUMS])
+
+
+def ask(analysis: Analysis) -> np.ndarray:
+    """Vectors (n, 96) of the best section of the drums, as it is counted and as it could be."""
+    best = analysis.best_pattern(DRUMS)
+    return _vectors_of([best, *analysis.count_otherwise(DRUMS)] if best else [])
 
 
 def _vectors_of(patterns: list[SectionPattern]) -> np.ndarray:
