@@ -1,4 +1,4 @@
-"""The nearest patterns of each pattern, computed beforehand. What they are asked of is in catalog/index.py.
+"""The nearest patterns of each pattern, computed beforehand. What they are asked of is in catalog/groove_index.py.
 
 A pattern's neighbours are public patterns of other songs: those of its own song would take every place. After a night
 in which little has changed, only what the changes can touch is asked again; the answer is the same.
@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from catalog.groove_index import GrooveIndex
 from catalog.tables import NAMESPACE
 
 QUERY_BATCH = 1024
@@ -69,7 +70,7 @@ def find_changes(connection: duckdb.DuckDBPyConnection, rows: pa.Table, before: 
     return Changes(np.asarray(fresh, np.int64), [pattern for (pattern,) in gone], len(rows))
 
 
-def compute_neighbours(connection: duckdb.DuckDBPyConnection, index, params: NeighbourParams) -> None:
+def compute_neighbours(connection: duckdb.DuckDBPyConnection, index: GrooveIndex, params: NeighbourParams) -> None:
     """Ask for the neighbours of every pattern, into the temporary table FRESH."""
     _create(connection)
     for batch in find_neighbours(index, np.arange(len(index)), params):
@@ -77,7 +78,12 @@ def compute_neighbours(connection: duckdb.DuckDBPyConnection, index, params: Nei
 
 
 def update_neighbours(
-    connection: duckdb.DuckDBPyConnection, index, additions, changes: Changes, version: str, params: NeighbourParams
+    connection: duckdb.DuckDBPyConnection,
+    index: GrooveIndex,
+    additions: GrooveIndex,
+    changes: Changes,
+    version: str,
+    params: NeighbourParams,
 ) -> None:
     """Bring the neighbours of the build before up to date, into the temporary table FRESH.
 
@@ -135,7 +141,11 @@ def update_neighbours(
 
 
 def find_neighbours(
-    index, rows: np.ndarray, params: NeighbourParams, among=None, numbers: np.ndarray | None = None
+    index: GrooveIndex,
+    rows: np.ndarray,
+    params: NeighbourParams,
+    among: GrooveIndex | None = None,
+    numbers: np.ndarray | None = None,
 ) -> Iterator[pa.Table]:
     """Pairs of row numbers with their score in batches, for the public patterns among these rows.
 

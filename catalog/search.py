@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from catalog.errors import BadQuery, MissingIndex, UnknownId
 from catalog.filters import Filters
-from catalog.index import GrooveIndex, find_index, is_fresh, open_index
+from catalog.groove_index import GrooveIndex
+from catalog.index import find_index, is_fresh, open_index
 from catalog.lake import connect
 from catalog.vectors import DIMENSIONS, PARTS, SHIFTS, shift_beats
 

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from catalog.index import GrooveIndex, IndexParams, build_proposer, choose_kind, tune_recall
-from catalog.neighbours import NeighbourParams
+from catalog.groove_index import GrooveIndex, build_proposer, tune_recall
+from catalog.index import IndexParams, choose_kind
 from catalog.vectors import DIMENSIONS, shift_beats
 from tasks.music.patterns import ROWS
 from tasks.music.vectors import centre_grids, fit_two_bars
@@ -90,11 +90,11 @@ def measure(vectors: np.ndarray) -> dict:
     size = len(vectors)
     queries = vectors[np.linspace(0, size - 1, min(SAMPLE, size)).astype(int)]
     rows = make_rows(vectors)
-    params = IndexParams(neighbours=NeighbourParams())
+    params = IndexParams()
     kind = choose_kind(size, params)
     index = GrooveIndex(rows, "drums")
     build_s, index.proposer = timed(lambda: build_proposer(index.vectors, kind))
-    tune_s, _ = timed(lambda: tune_recall(index, params))
+    tune_s, _ = timed(lambda: tune_recall(index, NEIGHBOURS, params.wanted_recall, params.sample))
     index_s, (_, found) = timed(lambda: index.find_nearest(queries, NEIGHBOURS))
     exact_s, truth = timed(lambda: search_exactly(vectors, queries))
     answer = {

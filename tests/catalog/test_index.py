@@ -2,37 +2,25 @@ import os
 import time
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from catalog.errors import MissingIndex, StaleIndex
-from catalog.filters import TEXTS
 from catalog.index import (
-    GrooveIndex,
     IndexParams,
     LowRecall,
-    build_proposer,
     choose_kind,
     find_index,
     is_fresh,
     open_index,
     refresh_indexes,
-    tune_recall,
 )
 from catalog.lake import connect
-from catalog.neighbours import NeighbourParams, find_neighbours
+from catalog.neighbours import NeighbourParams
 from catalog.tables import PATTERNS, REJECTS, TRACKS, make_id
-from catalog.vectors import DIMENSIONS, SHIFTS, shift_beats
+from catalog.vectors import DIMENSIONS
+from tests.grooves import draw_vectors
 
 SMALL = IndexParams(flat_below=50, codes="PQ48x4fsr")
-
-
-def draw_vectors(count, seed=0, families=8):
-    """Vectors of unit length around a few grooves, float32 (count, DIMENSIONS)."""
-    rng = np.random.default_rng(seed)
-    centres = rng.random((families, DIMENSIONS)) < 0.25
-    vectors = centres[rng.integers(0, families, count)] + 0.3 * rng.random((count, DIMENSIONS))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def add_patterns(lake, vectors, name="a", instrument="drums"):
@@ -57,109 +45,17 @@ def read_similarities(lake):
     return lake.query("FROM pattern_similarities ORDER BY similarity_id").to_pylist()
 
 
-def make_index(vectors, kind="Flat", tracks=None, public=None):
-    """An index in memory; its rows are in the order of the vectors."""
-    count = len(vectors)
-    rows = pa.table(
-        {
-            "pattern_id": sorted(make_id("pattern", number) for number in range(count)),
-            "content": np.arange(count, dtype=np.uint64),
-            "tempo_bpm": np.full(count, 120.0),
-            "source_song_id": [str(track) for track in (range(count) if tracks is None else tracks)],
-            **{name: ["x"] * count for name in TEXTS if name not in ("source_song_id", "privacy_setting")},
-            "privacy_setting": ["public" if public is None or public[number] else "private" for number in range(count)],
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS),
-        }
-    )
-    return GrooveIndex(rows, "drums", build_proposer(vectors, kind))
-
-
-def compare(first, second):
-    """The similarities of all pairs, by the definition."""
-    return np.max([turned @ second.T for turned in shift_beats(first).transpose(1, 0, 2)], axis=0)
-
-
 def test_the_kind_follows_the_number_of_vectors():
     assert choose_kind(19_999) == "Flat"
     assert choose_kind(20_000) == "IVF512,PQ48x4fsr"
     assert choose_kind(1_000_000) == "IVF4096,PQ48x4fsr"
 
 
-def test_a_groove_is_the_same_from_any_half_of_a_beat():
-    vectors = draw_vectors(5)
-    index = make_index(vectors)
-    for halves in range(SHIFTS):
-        scores, found = index.find_nearest(shift_beats(vectors)[:, halves], 1)
-        np.testing.assert_array_equal(found[:, 0], np.arange(5))
-        np.testing.assert_allclose(scores[:, 0], 1, atol=1e-5)
-
-
-def test_similarity_is_symmetric():
-    vectors = draw_vectors(30)
-    np.testing.assert_allclose(compare(vectors, vectors), compare(vectors, vectors).T, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["Flat", "IVF16,PQ48x4fsr"])
-def test_every_kind_finds_the_nearest(kind):
-    vectors = draw_vectors(2000, families=40)
-    index = make_index(vectors, kind)
-    assert tune_recall(index, IndexParams(sample=50)) > 0.98
-    scores, found = index.find_nearest(vectors[:20], 5)
-    truth = np.sort(compare(vectors[:20], vectors), axis=1)[:, :-6:-1]
-    assert (scores >= truth - 1e-5).mean() > 0.95
-    np.testing.assert_allclose(scores, np.take_along_axis(compare(vectors[:20], vectors), found, axis=1), atol=1e-5)
-
-
-def test_lists_that_find_no_more_are_not_searched(monkeypatch):
-    """Where the codes propose too few, searching everything would take longer and find as little."""
-    monkeypatch.setattr("catalog.index.PROPOSED_A_RESULT", 1)
-    vectors = draw_vectors(4000, families=4)
-    index = make_index(vectors, "IVF256,PQ48x4fsr")
-    tune_recall(index, IndexParams(sample=50))
-    assert index.proposer.nprobe < index.proposer.nlist / 2
-
-
-def test_the_shifts_that_lie_nearest_search_the_most_lists(monkeypatch):
-    vectors = draw_vectors(4000, families=40)
-    index, shares = make_index(vectors, "IVF128,PQ48x4fsr"), []
-    index.proposer.nprobe = 1
-    truth = np.sort(compare(vectors[:100], vectors), axis=1)[:, -20:]
-    for most in (1, 4):
-        monkeypatch.setattr("catalog.index.MOST_LISTS", most)
-        scores, _ = index.find_nearest(vectors[:100], 20)
-        shares.append((scores >= truth[:, :1] - 1e-5).mean())
-    assert shares[1] > shares[0] + 0.05
-
-
-@pytest.mark.parametrize("kind", ["Flat", "IVF4,PQ48x4fsr"])
-def test_a_search_can_be_kept_to_some_rows(kind):
-    vectors = draw_vectors(400)
-    allowed = np.arange(400) % 10 == 3
-    _, found = make_index(vectors, kind).find_nearest(vectors[:3], 60, allowed)
-    for row in found:
-        assert set(row[:40]) == set(np.flatnonzero(allowed))
-        assert set(row[40:]) == {-1}
-
-
-def test_an_empty_index_finds_nothing():
-    scores, found = make_index(draw_vectors(3)[:0]).find_nearest(draw_vectors(1), 2)
-    assert found.tolist() == [[-1, -1]]
-    assert not np.isfinite(scores).any()
-
-
-def test_the_same_vectors_give_the_same_index():
-    import faiss
-
-    vectors = draw_vectors(700)
-    first, second = (faiss.serialize_index(build_proposer(vectors, "IVF8,PQ48x4fsr")) for _ in range(2))
-    assert (first == second).all()
-
-
 def test_an_index_that_misses_neighbours_is_not_published(lake, monkeypatch):
     add_patterns(lake, draw_vectors(60))
     (old,) = refresh_indexes(lake)
     add_patterns(lake, draw_vectors(60, seed=1), name="b")
-    monkeypatch.setattr("catalog.index.tune_recall", lambda index, params: 0.5)
+    monkeypatch.setattr("catalog.index.tune_recall", lambda *_: 0.5)
     with pytest.raises(LowRecall, match=r"0\.500"):
         refresh_indexes(lake, SMALL)
     assert find_index(lake.connection, "drums")["index_version"] == old["index_version"]
@@ -175,30 +71,6 @@ def test_an_index_and_its_similarities_are_published_together(lake):
     assert row["recall_at_10"] > 0.95
     assert {found["index_version"] for found in read_similarities(lake)} == {row["index_version"]}
     assert (lake.folder / row["uri"]).is_file()
-
-
-def neighbours_of(vectors, songs, public=None, params=NeighbourParams()):
-    """The neighbours of each pattern with their scores, by their places among the vectors."""
-    found = {}
-    for batch in find_neighbours(make_index(vectors, tracks=songs, public=public), np.arange(len(vectors)), params):
-        for row in batch.to_pylist():
-            found.setdefault(row["first"], {})[row["second"]] = row["score"]
-    return found
-
-
-def test_neighbours_are_the_nearest_of_other_songs():
-    vectors, tracks = draw_vectors(40), np.arange(40) // 4
-    scores = np.where(tracks[:, None] == tracks, -1, compare(vectors, vectors))
-    found = neighbours_of(vectors, tracks, params=NeighbourParams(count=5))
-    for number, row in enumerate(scores):
-        best = [other for other in np.argsort(-row)[:5] if row[other] >= 0.7]
-        assert found.get(number, {}) == pytest.approx({other: row[other] for other in best}, abs=1e-5)
-
-
-def test_private_patterns_are_nobodys_neighbours():
-    vectors = np.repeat(draw_vectors(1), 4, axis=0)
-    found = neighbours_of(vectors, np.arange(4), public=np.array([True, True, False, True]))
-    assert {number: set(others) for number, others in found.items()} == {0: {1, 3}, 1: {0, 3}, 3: {0, 1}}
 
 
 def test_empty_vectors_are_left_out(lake):

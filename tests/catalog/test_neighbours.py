@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 
 from catalog.index import IndexParams, refresh_indexes
-from catalog.neighbours import NeighbourParams
+from catalog.neighbours import NeighbourParams, find_neighbours
 from catalog.tables import PATTERNS, SONG_GROUPS, TRACKS, make_id
 from catalog.vectors import DIMENSIONS
+from tests.grooves import compare, draw_vectors, make_index
 
 PARAMS = IndexParams(neighbours=NeighbourParams(count=3, least=0.5, incremental_share=0.6))
 
 
-def draw_vectors(count, seed=0):
+def draw_takes(count, seed=0):
+    """Vectors around one groove, of any length."""
     rng = np.random.default_rng(seed)
     groove = rng.random(DIMENSIONS) < 0.3
     return groove + 0.8 * rng.random((count, DIMENSIONS)) * rng.random((count, 1))
@@ -17,7 +19,7 @@ def draw_vectors(count, seed=0):
 
 def put_patterns(lake, numbers, seed=0, privacy="public"):
     """Write these patterns, instead of earlier ones of the same numbers."""
-    vectors = draw_vectors(100, seed)
+    vectors = draw_takes(100, seed)
     tracks = [{"corpus": "c", "track_id": make_id("track", n), "privacy_setting": privacy} for n in numbers]
     patterns = [
         {"corpus": "c", "track_id": make_id("track", n), "pattern_id": make_id("pattern", n)}
@@ -105,3 +107,27 @@ def test_many_changes_are_a_full_build(lake):
     refresh_indexes(lake, PARAMS)
     put_patterns(lake, range(10, 60))
     assert refresh_indexes(lake, PARAMS)[0]["outcome"] == "built"
+
+
+def neighbours_of(vectors, songs, public=None, params=NeighbourParams()):
+    """The neighbours of each pattern with their scores, by their places among the vectors."""
+    found = {}
+    for batch in find_neighbours(make_index(vectors, tracks=songs, public=public), np.arange(len(vectors)), params):
+        for row in batch.to_pylist():
+            found.setdefault(row["first"], {})[row["second"]] = row["score"]
+    return found
+
+
+def test_neighbours_are_the_nearest_of_other_songs():
+    vectors, tracks = draw_vectors(40), np.arange(40) // 4
+    scores = np.where(tracks[:, None] == tracks, -1, compare(vectors, vectors))
+    found = neighbours_of(vectors, tracks, params=NeighbourParams(count=5))
+    for number, row in enumerate(scores):
+        best = [other for other in np.argsort(-row)[:5] if row[other] >= 0.7]
+        assert found.get(number, {}) == pytest.approx({other: row[other] for other in best}, abs=1e-5)
+
+
+def test_private_patterns_are_nobodys_neighbours():
+    vectors = np.repeat(draw_vectors(1), 4, axis=0)
+    found = neighbours_of(vectors, np.arange(4), public=np.array([True, True, False, True]))
+    assert {number: set(others) for number, others in found.items()} == {0: {1, 3}, 1: {0, 3}, 3: {0, 1}}
