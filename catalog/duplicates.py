@@ -2,9 +2,9 @@
 
 An inverted index over the items of the fingerprints proposes pairs and offsets, so that not every pair has to be
 compared. Each proposal is then confirmed bit by bit along its alignment, and becomes a row of `matches`. A second
-index, of peaks, does the same for copies that are faster, higher or came through a telephone (constellation.py), and a
-third one finds other recordings of a song by its harmony (beat_chroma.py). A track is matched once, with those that
-came before it: a track is in the index when its matches are in the lake.
+index, of peaks, does the same for copies that are faster, higher or came through a telephone, and a third one finds
+other recordings of a song by its harmony (catalog/matching). A track is matched once, with those that came before
+it: a track is in the index when its matches are in the lake.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from catalog.alignment import CHROMAPRINT, Fingerprint, confirm_offsets, propose_offsets, span_s
-from catalog.beat_chroma import BEAT_CHROMA, BeatChroma, lay_over, propose_levels
-from catalog.beat_chroma import METHOD as CHROMA_METHOD
-from catalog.constellation import METHOD as PEAKS_METHOD
-from catalog.constellation import Constellation, confirm_line
-from catalog.evidence import DuplicateParams, Match, relate, relate_peaks
-from catalog.fingerprint_index import (
+from catalog.lake import Lake
+from catalog.matching.alignment import CHROMAPRINT, Fingerprint, confirm_offsets, propose_offsets, span_s
+from catalog.matching.beat_chroma import BEAT_CHROMA, BeatChroma, lay_over, propose_levels
+from catalog.matching.beat_chroma import METHOD as CHROMA_METHOD
+from catalog.matching.constellation import METHOD as PEAKS_METHOD
+from catalog.matching.constellation import Constellation, confirm_line
+from catalog.matching.evidence import DuplicateParams, Match, relate, relate_peaks
+from catalog.matching.fingerprint_index import (
     FingerprintIndex,
     Part,
     lock_index,
@@ -32,9 +33,8 @@ from catalog.fingerprint_index import (
     read_rows,
     read_state,
 )
-from catalog.lake import Lake
-from catalog.peak_keys import PEAKS, propose_lines
-from catalog.segments import Entry, Segment, hash_items
+from catalog.matching.peak_keys import PEAKS, propose_lines
+from catalog.matching.segments import Entry, Segment, hash_items
 from catalog.tables import MATCHES
 
 METHOD = "chromaprint"

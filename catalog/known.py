@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 
 import duckdb
 
-from catalog.evidence import DuplicateParams, Match
 from catalog.lake import read_arrow
+from catalog.matching.evidence import DuplicateParams, Match
 from catalog.songs import SPLIT, judge_match
 
 STRENGTH = ("same", "transformed", "excerpt")

@@ -37,7 +37,7 @@ import pyarrow as pa
 
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
 from catalog.file_record import check_file, compare_record, hash_file, list_files, read_record
-from catalog.fingerprint_index import open_stores
+from catalog.matching.fingerprint_index import open_stores
 from catalog.orphans import remove_orphans
 from catalog.soundness import check_tables
 from catalog.tables import BY_NAME, DATA_FILES, TABLES

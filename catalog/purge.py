@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from catalog.dashboard.page import FILE_NAME, publish_page
 from catalog.errors import TracesLeft, UnknownId
-from catalog.fingerprint_index import erase_tracks
 from catalog.lake import CATALOG_FILE, Lake, Transaction
+from catalog.matching.fingerprint_index import erase_tracks
 from catalog.tables import REJECTS, RUNS, TABLES, Table
 
 NOTE = ".purge.json"

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from catalog.beat_chroma import METHOD as CHROMA_METHOD
-from catalog.constellation import METHOD as PEAKS_METHOD
-from catalog.evidence import DuplicateParams, Match, relate_chroma, relate_items, relate_peaks
 from catalog.lake import Lake
+from catalog.matching.beat_chroma import METHOD as CHROMA_METHOD
+from catalog.matching.constellation import METHOD as PEAKS_METHOD
+from catalog.matching.evidence import DuplicateParams, Match, relate_chroma, relate_items, relate_peaks
 from catalog.tables import SONG_GROUPS
 
 VERSION = "hubs-5"

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from catalog.beat_chroma import METHOD as CHROMA_METHOD
-from catalog.constellation import METHOD as PEAKS_METHOD
 from catalog.errors import BadQuery, UnknownId
-from catalog.evidence import DuplicateParams, Match, least_peak_score, share_of_shorter
 from catalog.lake import Lake, read_arrow
+from catalog.matching.beat_chroma import METHOD as CHROMA_METHOD
+from catalog.matching.constellation import METHOD as PEAKS_METHOD
+from catalog.matching.evidence import DuplicateParams, Match, least_peak_score, share_of_shorter
 from catalog.songs import MERGE, SPLIT, judge_match, refresh_song_groups
 from catalog.tables import SONG_OVERRIDES
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from catalog.evidence import DuplicateParams
+from catalog.matching.evidence import DuplicateParams
 from tasks.plan import RetryParams
 from tasks.track import TrackParams
 

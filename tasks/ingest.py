@@ -10,9 +10,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from catalog.duplicates import refresh_matches
-from catalog.evidence import DuplicateParams
 from catalog.known import find_known_tracks
 from catalog.lake import Lake
+from catalog.matching.evidence import DuplicateParams
 from tasks.claims import Claims
 from tasks.commit import Counts, Owner, Tally, commit_known, commit_plan, commit_shard, split_known
 from tasks.fanout import fan_out

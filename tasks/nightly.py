@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from catalog.duplicates import refresh_matches
-from catalog.evidence import DuplicateParams
 from catalog.index import IndexParams, refresh_indexes
 from catalog.lake import Lake
+from catalog.matching.evidence import DuplicateParams
 from catalog.songs import refresh_song_groups
 
 

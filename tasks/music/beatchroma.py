@@ -1,7 +1,7 @@
 """The harmony of a recording from half beat to half beat, by which other recordings of the same song are recognised.
 
 The chroma is that of the key (key.py), the beats are those of beats.py: nothing is transformed again. What is made here
-is compared in catalog/beat_chroma.py.
+is compared in catalog/matching/beat_chroma.py.
 
 Reference:
     Ellis & Poliner, "Identifying 'cover songs' with chroma features and dynamic programming beat tracking", ICASSP

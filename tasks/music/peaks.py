@@ -2,7 +2,7 @@
 
 A peak is the loudest place of a whitened spectrogram within a third of a second and three semitones around it. Its
 pitch is told to a ninth of a semitone, so that intervals between peaks stay what they are when a recording is played
-faster or higher. Constellations are compared in catalog/constellation.py.
+faster or higher. Constellations are compared in catalog/matching/constellation.py.
 
 Reference:
     Wang, "An industrial-strength audio search algorithm", ISMIR 2003, for peaks; Six, "Panako 2.0: updates for an

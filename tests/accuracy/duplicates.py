@@ -25,8 +25,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from catalog.duplicates import find_changed_of, find_duplicates_of, refresh_matches
-from catalog.evidence import Match
 from catalog.lake import Lake
+from catalog.matching.evidence import Match
 from catalog.songs import judge_match, refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 from tasks.audio import decode_blocks

@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.signal import lfilter
 
-from catalog.alignment import CHROMAPRINT, Fingerprint
-from catalog.beat_chroma import BEAT_CHROMA, BeatChroma
-from catalog.constellation import HOP_S, PITCH_BITS, STEPS_A_SEMITONE
 from catalog.duplicates import ask_index, ask_peaks, match_beat_chroma, match_entries, match_peaks
-from catalog.fingerprint_index import FingerprintIndex, IndexStore, Kind, open_store
-from catalog.peak_keys import PEAKS
-from catalog.segments import Entry
+from catalog.matching.alignment import CHROMAPRINT, Fingerprint
+from catalog.matching.beat_chroma import BEAT_CHROMA, BeatChroma
+from catalog.matching.constellation import HOP_S, PITCH_BITS, STEPS_A_SEMITONE
+from catalog.matching.fingerprint_index import FingerprintIndex, IndexStore, Kind, open_store
+from catalog.matching.peak_keys import PEAKS
+from catalog.matching.segments import Entry
 from catalog.tables import make_id
 from tasks.music.beatchroma import LEVELS, pack_levels
 

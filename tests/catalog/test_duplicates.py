@@ -5,10 +5,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from catalog.alignment import Fingerprint, align_fingerprints
 from catalog.duplicates import EQUAL_METHOD, METHOD, find_duplicates_of, find_matches, refresh_matches
-from catalog.evidence import DuplicateParams
 from catalog.lake import Transaction
+from catalog.matching.alignment import Fingerprint, align_fingerprints
+from catalog.matching.evidence import DuplicateParams
 from catalog.songs import Verdict
 from catalog.tables import FINGERPRINTS, MATCHES, SONG_GROUPS, TRACKS, make_id
 

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from catalog.duplicates import EQUAL_METHOD, METHOD
-from catalog.evidence import Match
+from catalog.matching.evidence import Match
 from catalog.songs import GroupTrack, group_songs, refresh_song_groups
 from catalog.tables import FINGERPRINTS, MATCHES, TRACKS, make_id
 

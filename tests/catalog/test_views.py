@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.alignment import CHROMAPRINT
 from catalog.index import find_index, is_fresh
 from catalog.lake import Lake
 from catalog.lost_runs import close_lost_runs
-from catalog.peak_keys import PEAKS
+from catalog.matching.alignment import CHROMAPRINT
+from catalog.matching.peak_keys import PEAKS
 from catalog.tables import BY_NAME, RUNS, make_id
 from catalog.views import load_questions, load_views
 from tests.nights import Night, write_nightly, write_nights

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from catalog.alignment import CHROMAPRINT
 from catalog.duplicates import refresh_matches
+from catalog.matching.alignment import CHROMAPRINT
 from catalog.tables import FINGERPRINTS, SECTIONS, TRACKS, make_id
 from flows.analyze import describe_pattern, recognise
 from flows.settings import Settings

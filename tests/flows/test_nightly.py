@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from catalog.alignment import CHROMAPRINT
+from catalog.matching.alignment import CHROMAPRINT
 from catalog.tables import FINGERPRINTS, PATTERNS, TRACKS, make_id
 from catalog.vectors import DIMENSIONS
 from flows.nightly import nightly

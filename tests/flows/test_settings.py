@@ -1,4 +1,4 @@
-from catalog.evidence import DuplicateParams
+from catalog.matching.evidence import DuplicateParams
 from flows.settings import Settings
 
 

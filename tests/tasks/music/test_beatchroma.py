@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from catalog.beat_chroma import BEAT_CHROMA, BeatChroma
+from catalog.matching.beat_chroma import BEAT_CHROMA, BeatChroma
 from tasks.music.beatchroma import ALGORITHM, HOP_S, MIN_BEATS, fold_beats
 from tasks.music.key import Chroma
 

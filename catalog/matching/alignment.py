@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.evidence import DuplicateParams
-from catalog.fingerprint_index import FingerprintIndex, Kind
-from catalog.segments import KEY_BITS
+from catalog.matching.evidence import DuplicateParams
+from catalog.matching.fingerprint_index import FingerprintIndex, Kind
+from catalog.matching.segments import KEY_BITS
 
 ITEM_BITS = 32
 ITEM_SPAN_S = 2.6  # audio that one Chromaprint item is made from

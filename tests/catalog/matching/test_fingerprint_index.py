@@ -3,11 +3,11 @@ import shutil
 import numpy as np
 import pytest
 
-from catalog.alignment import CHROMAPRINT
 from catalog.duplicates import find_duplicates_of, find_matches, refresh_matches
-from catalog.fingerprint_index import FOLDER, FingerprintIndex, Part, open_store
+from catalog.matching.alignment import CHROMAPRINT
+from catalog.matching.fingerprint_index import FOLDER, FingerprintIndex, Part, open_store
+from catalog.matching.segments import Entry, Segment
 from catalog.purge import purge_tracks
-from catalog.segments import Entry, Segment
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 
 HOP_S = CHROMAPRINT.hop_s

@@ -3,11 +3,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from catalog.beat_chroma import METHOD, BeatChroma, lay_over, make_vector, propose_levels
 from catalog.duplicates import match_beat_chroma, refresh_matches
-from catalog.fingerprint_index import FingerprintIndex, Part, open_store
 from catalog.lake import Lake
-from catalog.segments import Entry
+from catalog.matching.beat_chroma import METHOD, BeatChroma, lay_over, make_vector, propose_levels
+from catalog.matching.fingerprint_index import FingerprintIndex, Part, open_store
+from catalog.matching.segments import Entry
 from catalog.songs import judge_match, refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 from catalog.verdicts import explain_pair

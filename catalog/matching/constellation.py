@@ -1,7 +1,7 @@
 """Two constellations of spectral peaks laid over each other, whatever the speed, tempo and pitch of the second.
 
-A proposal is a line t₁ = ratio · t₂ + offset with a shift of pitch (see catalog/peak_keys.py); it is confirmed peak by
-peak along that line.
+A proposal is a line t₁ = ratio · t₂ + offset with a shift of pitch (see peak_keys.py); it is confirmed peak by peak
+along that line.
 
 Reference:
     Sonnleitner & Widmer, "Robust quad-based audio fingerprinting", IEEE/ACM TASLP 24(3), 2016, for confirming by the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.evidence import Match
+from catalog.matching.evidence import Match
 
 PITCH_BITS = 9  # of an item; the others count its frame
 STEPS_A_SEMITONE = 9

@@ -17,9 +17,9 @@ from functools import cached_property
 
 import numpy as np
 
-from catalog.evidence import Match
-from catalog.fingerprint_index import FingerprintIndex, Kind
-from catalog.segments import make_no_keys
+from catalog.matching.evidence import Match
+from catalog.matching.fingerprint_index import FingerprintIndex, Kind
+from catalog.matching.segments import make_no_keys
 
 METHOD = "beat-chroma"
 VERSION = "beat-chroma-1"

@@ -3,7 +3,7 @@
 A segment holds the items of its tracks one after the other (`items`), and the places of each key in them, sorted by
 key, or for each track a vector instead. The keys are stored as a directory of their high bits and their low bits alone,
 so that a place takes five or six bytes. A segment lies in a folder of .npy files that are mapped into memory, and is
-never changed: segments are merged into new ones. Which segments make an index is in catalog/fingerprint_index.py.
+never changed: segments are merged into new ones. Which segments make an index is in fingerprint_index.py.
 
 Reference:
     Zobel & Moffat, "Inverted files for text search engines", ACM Computing Surveys 38(2), 2006, for inverted lists

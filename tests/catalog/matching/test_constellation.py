@@ -3,18 +3,18 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from catalog.constellation import (
+from catalog.duplicates import find_changed_of, match_peaks, refresh_matches
+from catalog.matching.constellation import (
     HOP_S,
     PITCH_BITS,
     STEPS_A_SEMITONE,
     Constellation,
     confirm_line,
 )
-from catalog.duplicates import find_changed_of, match_peaks, refresh_matches
-from catalog.evidence import DuplicateParams, relate_peaks
-from catalog.fingerprint_index import FingerprintIndex, Part
-from catalog.peak_keys import PEAKS, PeakKeyParams, propose_lines
-from catalog.segments import Entry, Segment
+from catalog.matching.evidence import DuplicateParams, relate_peaks
+from catalog.matching.fingerprint_index import FingerprintIndex, Part
+from catalog.matching.peak_keys import PEAKS, PeakKeyParams, propose_lines
+from catalog.matching.segments import Entry, Segment
 from catalog.songs import refresh_song_groups
 from catalog.tables import FINGERPRINTS, TRACKS, make_id
 

@@ -2,7 +2,7 @@
 
 Six peaks that follow each other make a key of what such a change leaves as it is: the intervals between their pitches
 and the ratios between their distances in time, with roughly their length and their place in the range. Equal keys
-propose a line along which the second constellation lies in the first (see catalog/constellation.py). Fewer peaks would
+propose a line along which the second constellation lies in the first (see constellation.py). Fewer peaks would
 survive noise more often, and would be met in so many tracks of a large lake that no query could be answered.
 
 References:
@@ -15,9 +15,9 @@ from itertools import combinations
 
 import numpy as np
 
-from catalog.constellation import HOP_S, STEPS_A_SEMITONE, Constellation, Line
-from catalog.fingerprint_index import FingerprintIndex, Kind
-from catalog.segments import KEY_BITS
+from catalog.matching.constellation import HOP_S, STEPS_A_SEMITONE, Constellation, Line
+from catalog.matching.fingerprint_index import FingerprintIndex, Kind
+from catalog.matching.segments import KEY_BITS
 
 
 @dataclass(frozen=True)

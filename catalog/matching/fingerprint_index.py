@@ -1,7 +1,7 @@
 """The inverted index over the fingerprints of a lake: which tracks have items in common with a fingerprint, and where.
 
     postings/KIND/manifest.json    the segments that make the index, with their hashes
-    postings/KIND/SEGMENT/         see catalog/segments.py
+    postings/KIND/SEGMENT/         see segments.py
 
 Every batch of new tracks becomes a segment, and segments of like size are merged, so that a batch costs what it holds.
 What the index holds is told by the rows of the lake's table (`rowid`, which changes when a fingerprint does): a reader
@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from catalog.segments import (
+from catalog.matching.segments import (
     Entry,
     KeyMaker,
     Segment,
