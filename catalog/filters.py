@@ -54,6 +54,14 @@ class Filters:
         if self.privacy == "private" and self.user_id is None:
             raise BadQuery("Private tracks are for their owner: say who asks.")
 
+    def describe(self) -> str:
+        """What is asked for, as in "tempo 80 to 140, genre rock or jazz"; empty for nothing."""
+        tempo = None if self.tempo is None else f"{self.tempo[0]:g} to {self.tempo[1]:g}"
+        genres = None if self.genres is None else " or ".join(self.genres)
+        named = {"tempo": tempo, "genre": genres, "key": self.key, "time signature": self.time_signature}
+        named |= {"corpus": self.corpus, "privacy": self.privacy}
+        return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+
     def to_sql(self, instrument: str, own_song: str | None) -> tuple[str, dict]:
         """The conditions on the rows of `searchable_patterns`, and their arguments."""
         conditions = ["instrument_type = $instrument", "(privacy_setting = 'public' OR user_id = $user_id)"]

@@ -6,9 +6,11 @@ arithmetic judges the best.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from math import floor
 from pathlib import Path
 
 import duckdb
@@ -73,7 +75,8 @@ class SearchResult:
 
     Attributes:
         query_info: What was asked, and how it was answered: the regime (exact, precomputed or index), how many patterns
-            passed the filters (not counted for precomputed answers), and the index with whether it is fresh.
+            passed the filters (not counted for precomputed answers), and the index with whether it is fresh. Where
+            nothing is found, the reason, and the similarity of the nearest pattern, None if there is none.
         results: The songs, the best first.
     """
 
@@ -94,7 +97,7 @@ class SearchResult:
         }
 
     def to_frame(self):
-        """One row a section as a pandas DataFrame, the best first."""
+        """One row a section as a pandas DataFrame, the best first; `query_info` is among its `attrs`."""
         import pandas as pd
 
         rows = [
@@ -104,7 +107,9 @@ class SearchResult:
         ]
         columns = ["source_song_id", *SimilarSection.__dataclass_fields__]
         frame = pd.DataFrame(rows, columns=columns)
-        return frame.sort_values(["similarity_score", "pattern_id"], ascending=[False, True], ignore_index=True)
+        frame = frame.sort_values(["similarity_score", "pattern_id"], ascending=[False, True], ignore_index=True)
+        frame.attrs["query_info"] = self.query_info
+        return frame
 
 
 def search_patterns(
@@ -159,13 +164,13 @@ def search_patterns(
     fresh = row is not None and is_fresh(connection, row)
     wanted = _Wanted(queries, min_similarity, filters, instrument, own_song)
     index = _open_cached(connection, folder, row) if fresh and row["vectors"] >= exact_below else None
-    regime, hits, candidates = "exact", None, None
+    propose = partial(_compare_all, connection) if index is None else partial(_ask_index, index)
+    regime, hits, candidates = "exact" if index is None else "index", None, None
     if index is not None and pattern_id is not None and filters == Filters():
-        regime, hits = "precomputed", _read_precomputed(connection, index, wanted, pattern_id, limit)
+        hits = _read_precomputed(connection, index, wanted, pattern_id, limit)
+        regime = "index" if hits is None else "precomputed"
     if hits is None:
-        regime = "exact" if index is None else "index"
-        proposals = _compare_all(connection, wanted, limit) if index is None else _ask_index(index, wanted, limit)
-        hits, candidates = _ask(proposals, wanted, limit)
+        hits, candidates = _ask(propose, wanted, limit)
 
     info = {
         "pattern_id": pattern_id,
@@ -180,9 +185,9 @@ def search_patterns(
     if regime == "exact" and candidates >= exact_below:
         info["advice"] = "There is no index that holds all patterns, so all were compared. Run: midime nightly"
     if not hits:
-        info["reason"] = (
-            "No pattern passes the filters." if candidates == 0 else f"No pattern is as similar as {min_similarity:g}."
-        )
+        anything, candidates = _ask(propose, replace(wanted, min_similarity=-1.0), 1)
+        info["nearest"] = anything[0][1].similarity_score if anything else None
+        info["reason"] = _explain(wanted, candidates, info["nearest"])
     return SearchResult(info, _group(hits[:limit]))
 
 
@@ -268,8 +273,10 @@ def _normalise(vector: Sequence[float] | np.ndarray) -> np.ndarray:
     if queries.ndim != 2 or queries.shape[1] != DIMENSIONS or not len(queries):
         raise BadQuery(f"A rhythm vector has {DIMENSIONS} numbers; this one has the shape {given.shape}.")
     length = np.linalg.norm(queries, axis=1, keepdims=True)
-    if not np.isfinite(length).all() or not length.all():
-        raise BadQuery("The rhythm vector is empty or holds numbers that are not finite.")
+    if not np.isfinite(length).all():
+        raise BadQuery("The rhythm vector holds numbers that are not finite.")
+    if not length.all():
+        raise BadQuery("The pattern is empty: nothing can be like it.")
     return (queries / length).astype(np.float32)
 
 
@@ -277,14 +284,28 @@ Hits = list[tuple[str, SimilarSection]]  # each with its song
 Proposals = Iterator[tuple[pa.Table, int]]  # rows with the columns of an index, and how many patterns pass the filters
 
 
-def _ask(proposals: Proposals, wanted: _Wanted, limit: int) -> tuple[Hits, int]:
+def _ask(propose: Callable[[_Wanted, int], Proposals], wanted: _Wanted, limit: int) -> tuple[Hits, int]:
     """Judge more and more proposals until enough sections are left when copies are folded."""
     hits, candidates = [], 0
-    for rows, passing in proposals:
+    for rows, passing in propose(wanted, limit):
         hits, candidates = _fold_copies(_judge(wanted, rows)), passing
         if len(hits) >= limit:
             break
     return hits, candidates
+
+
+def _explain(wanted: _Wanted, candidates: int, nearest: float | None) -> str:
+    """Why nothing was found."""
+    if nearest is not None:
+        return (
+            f"No pattern is as similar as {wanted.min_similarity:g}: the nearest of {candidates} has a similarity of "
+            f"{floor(1000 * nearest) / 1000:g}."
+        )
+    asked = wanted.filters.describe()
+    if asked:
+        return f"No pattern of {wanted.instrument} passes the filters ({asked})."
+    others = " of another song" if wanted.own_song else ""
+    return f"The lake holds no pattern of {wanted.instrument}{others} that could be like it."
 
 
 def _read_precomputed(
@@ -300,8 +321,9 @@ def _read_precomputed(
         [pattern_id, version],
     ).fetchall()
     rows = index.rows.take(index.find_rows([pattern for (pattern,) in found]))
-    hits = _fold_copies(_judge(wanted, rows))
-    return hits if len(hits) >= limit or len(found) < int(neighbours) else None
+    similar = _judge(wanted, rows)
+    hits = _fold_copies(similar)
+    return hits if len(hits) >= limit or len(similar) < int(neighbours) else None
 
 
 def _compare_all(connection: duckdb.DuckDBPyConnection, wanted: _Wanted, limit: int) -> Proposals:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from math import floor
 from pathlib import Path
 from typing import Annotated
 
@@ -178,9 +179,11 @@ def _read_range(text: str | None) -> tuple[float, float] | None:
 
 
 def _print_matches(answer: dict) -> None:
+    info = answer["query_info"]
     if not answer["results"]:
-        notes.print("No pattern matches. A lower --min-similarity or fewer filters may find some.")
-        return
+        shown = floor(100 * info["nearest"]) / 100 if info["nearest"] is not None else None
+        hint = "" if shown is None else f" With --min-similarity {shown:g} it is shown."
+        notes.print(info["reason"] + hint, markup=False)
     rows = [
         [
             f"{section['similarity_score']:.3f}",
@@ -195,6 +198,9 @@ def _print_matches(answer: dict) -> None:
         for song in answer["results"]
         for section in song["sections"]
     ]
-    print_rows(["similarity", "title", "artist", "section", "bpm", "key", "genre", "pattern"], rows)
-    reason = answer["query_info"].get("reason")
-    notes.print(reason or f"{answer['total_matches']} matches in {len(answer['results'])} songs")
+    if rows:
+        print_rows(["similarity", "title", "artist", "section", "bpm", "key", "genre", "pattern"], rows)
+        matches, songs = answer["total_matches"], len(answer["results"])
+        notes.print(f"{matches} match{'es' * (matches > 1)} in {songs} song{'s' * (songs > 1)}")
+    if "advice" in info:
+        notes.print(info["advice"], style="yellow", markup=False)

@@ -309,16 +309,37 @@ def test_the_answer_says_how_it_was_found(reader, lake):
     assert (info["regime"], info["candidates"], info["index"]["fresh"]) == ("exact", COUNT // 2, True)
 
 
-def test_nothing_similar_is_an_empty_answer_with_the_reason(reader, lake):
-    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), min_similarity=1.0).to_dict()
-    assert (answer["total_matches"], answer["results"]) == (0, [])
-    assert answer["query_info"]["reason"] == "No pattern is as similar as 1."
+@pytest.mark.parametrize(("exact_below", "regime"), [(10_000, "exact"), (10, "precomputed")])
+def test_nothing_similar_is_an_empty_answer_that_says_how_similar_the_nearest_is(reader, lake, exact_below, regime):
+    question = {"pattern_id": name_pattern(0), "min_similarity": 0.9999, "exact_below": exact_below}
+    answer = search_patterns(reader, lake.folder, **question).to_dict()
+    info = answer["query_info"]
+    assert (answer["total_matches"], answer["results"], info["regime"]) == (0, [], regime)
+    nearest = expect(limit=1)[0][1]
+    assert info["nearest"] == nearest
+    said, number = info["reason"].split(f"the nearest of {COUNT - 2} has a similarity of ")
+    assert said == "No pattern is as similar as 0.9999: "
+    assert nearest.expected - 0.001 < float(number.rstrip(".")) <= info["nearest"]
 
 
-def test_filters_that_exclude_everything_say_so(reader, lake):
-    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), genres=["polka"])
-    assert answer.query_info["reason"] == "No pattern passes the filters."
-    assert answer.to_frame().empty
+def test_filters_that_exclude_everything_are_named(reader, lake):
+    answer = search_patterns(reader, lake.folder, pattern_id=name_pattern(0), genres=["polka"], tempo=(60, 200))
+    reason = "No pattern of drums passes the filters (tempo 60 to 200, genre polka)."
+    assert (answer.query_info["reason"], answer.query_info["nearest"]) == (reason, None)
+    frame = answer.to_frame()
+    assert frame.empty
+    assert frame.attrs["query_info"]["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("asked", "whose"), [({"pattern_id": name_pattern(0)}, " of another song"), ({"vector": [1.0] * 96}, "")]
+)
+def test_a_lake_with_nothing_to_compare_says_so(_empty_lake, tmp_path, asked, whose):
+    with Lake.open(shutil.copytree(_empty_lake, tmp_path / "lake")) as lake:
+        if "pattern_id" in asked:
+            add_patterns(lake, [0], draw_vectors(1))
+        answer = search_patterns(lake.connection, lake.folder, **asked)
+        assert answer.query_info["reason"] == f"The lake holds no pattern of drums{whose} that could be like it."
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The command line: one clear line and exit code 2 for what cannot be served, answers on standard output."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import typer
 from pydantic import ValidationError
 
 from catalog.lake import load_extensions
+from catalog.search import search_patterns
 from catalog.tables import TABLES, TRACKS, make_id
 from flows.cli import app, main
 from flows.settings import Settings
@@ -145,10 +148,25 @@ def test_without_a_command_the_help_is_shown(run_midime):
     assert (done.returncode, "Usage: midime" in done.stdout) == (0, True)
 
 
-def test_a_search_without_matches_says_what_to_try(run_midime, lake):
+def test_a_search_of_an_empty_lake_says_that_it_is(run_midime, lake):
     done = run_midime("search", "kick=x...x...", lake=lake.folder)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "--min-similarity" in done.stderr
+    assert done.stderr == "The lake holds no pattern of drums that could be like it.\n"
+
+
+def test_a_search_without_matches_says_what_to_try(run_midime, filled):
+    search = ("search", "kick=x...x...", "--user", "ann")
+    done = run_midime(*search, lake=filled.folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    shown = re.search(r"With --min-similarity (\S+) it is shown", done.stderr.replace("\n", " "))[1]
+    assert "1 match in 1 song" in run_midime(*search, "--min-similarity", shown, lake=filled.folder).stderr
+
+
+def test_a_search_that_had_to_compare_everything_says_so(run_midime, filled, monkeypatch):
+    groove = filled.query("SELECT groove FROM patterns").to_pylist()[0]["groove"]
+    monkeypatch.setattr("flows.search.search_patterns", partial(search_patterns, exact_below=1))
+    done = run_midime("search", groove, "--user", "ann", lake=filled.folder)
+    assert "Run: midime nightly" in done.stderr
 
 
 def test_a_scheduler_that_does_not_answer_is_named(refuse, tmp_path, monkeypatch):
