@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test docs-check postgresql browser lint reference scores bench bench-search bench-duplicates questions dictionary clean
+.PHONY: help install demo test docs-check postgresql browser lint reference scores bench bench-search bench-duplicates soak questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
