@@ -21,6 +21,24 @@ DRUMS, BASS = "drums", "bass"
 
 
 @dataclass(frozen=True)
+class Played:
+    """What is heard of the drums and the bass of a track.
+
+    Attributes:
+        hits: Of the drum kit.
+        faint_hits: Everything that may be a hit, with its chance to be one.
+        struck: When and how hard anything is struck: the onsets of the drums, or of the mixture where the drums are not
+            separated.
+        bass: The notes of the bass stem; none without one.
+    """
+
+    hits: Hits
+    faint_hits: Hits
+    struck: Onsets
+    bass: Notes
+
+
+@dataclass(frozen=True)
 class SectionPattern:
     """One instrument's pattern in the section with this index; the other fields, and those of its feel, are columns of
     `patterns`."""
@@ -40,9 +58,7 @@ class SectionPattern:
     midi: bytes
 
 
-def fold_sections(
-    hits: Hits, faint_hits: Hits, struck: Onsets, bass: Notes, rhythm: Rhythm, parts: Sections, watch: StageWatch
-) -> Iterator[SectionPattern]:
+def fold_sections(played: Played, rhythm: Rhythm, parts: Sections, watch: StageWatch) -> Iterator[SectionPattern]:
     """The patterns of each section, those of its drums before those of its bass; none where nothing is played.
 
     Where drums play, both are folded in the bars of `Rhythm.groove`. The vector of drums is made of all that may be a
@@ -50,17 +66,18 @@ def fold_sections(
     and MIDI file hold the hits that are sure. A pattern whose tempo is not sure enough to be the track's is no surer
     than that tempo.
     """
+    hits, bass = played.hits, played.bass
     trust = 1.0 if len(rhythm.time_s) or not rhythm.groove else rhythm.groove.tempo_confidence
     if len(hits) and rhythm.groove:
         rhythm = rhythm.groove
-    expected = expect_hits(faint_hits)
+    expected = expect_hits(played.faint_hits)
     for section, (start_s, end_s) in enumerate(zip(parts.start_s.tolist(), parts.end_s.tolist(), strict=True)):
         place = (rhythm.time_s, rhythm.beat_in_bar, start_s, end_s)
         counted = (tempo_between(rhythm, start_s, end_s), rhythm.time_signature)
         with watch.on("patterns"):
             drums = fold_pattern(hits, *place, rhythm.time_signature)
             likely = (fold_pattern(expected, *place, rhythm.time_signature) if drums else None) or drums
-            strokes = fold_strokes(struck, *place, rhythm.time_signature) if drums else None
+            strokes = fold_strokes(played.struck, *place, rhythm.time_signature) if drums else None
             line = fold_bassline(bass, *place, rhythm.time_signature)
         if drums:
             with watch.on("midi"):

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from tasks.audio import FlacWriter, round_to_16_bits
+from tasks.fold import Played
 from tasks.models.drums import DrumTranscriber
 from tasks.models.pulse import PulseStream
 from tasks.models.spleeter import Separator
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
-from tasks.music.drums import Hits
 from tasks.music.key import Chroma, ChromaStream
-from tasks.music.notes import NO_NOTES, Notes, PitchStream, detect_notes
+from tasks.music.notes import NO_NOTES, PitchStream, detect_notes
 from tasks.music.onsets import FluxStream, Onsets, OnsetStream
 from tasks.music.peaks import PeakStream
 from tasks.music.pulse import Pulse
@@ -55,10 +55,7 @@ class Heard:
         flux: Of the drum stem, or of the mixture where there is none; float32 (frames,) at HOP_S.
         spectrum: The coarse spectrogram of the mixture.
         onsets: By stem, or of the mixture where there are no stems.
-        struck: Those of the drums, or of the mixture where the drums are not separated.
-        hits: Of the drum kit.
-        faint_hits: Everything that may be a hit, with its chance to be one.
-        bass: The notes of the bass stem; none without one.
+        played: What the drums and the bass play.
         chroma, fingerprint, peaks, levels: Of the mixture.
         stems: What was separated.
     """
@@ -69,10 +66,7 @@ class Heard:
     flux: np.ndarray
     spectrum: LogMel
     onsets: dict[str, Onsets]
-    struck: Onsets
-    hits: Hits
-    faint_hits: Hits
-    bass: Notes
+    played: Played
     chroma: Chroma
     fingerprint: AcousticFingerprint
     peaks: AcousticFingerprint
@@ -142,10 +136,12 @@ class Stations:
             flux=(drums or self.ear).heard["flux"],
             spectrum=self.spectrum.finish(),
             onsets={stem: ear.heard["onsets"] for stem, ear in (self.bench.ears or {MIX: self.ear}).items()},
-            struck=(drums or self.ear).heard["onsets"],
-            hits=hits,
-            faint_hits=self.hits.faint_hits,
-            bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,
+            played=Played(
+                hits=hits,
+                faint_hits=self.hits.faint_hits,
+                struck=(drums or self.ear).heard["onsets"],
+                bass=self.bench.bass.notes if self.bench.bass else NO_NOTES,
+            ),
             chroma=heard["key"],
             fingerprint=heard["chromaprint"],
             peaks=heard["peaks"],

@@ -136,7 +136,7 @@ def _track_row(analysis: Analysis, job: TrackJob, now: datetime, user_id: str | 
 
 
 def _note_rows(analysis: Analysis) -> list[dict]:
-    hits, bass = analysis.hits, analysis.bass
+    hits, bass = analysis.played.hits, analysis.played.bass
     struck = [
         {
             "instrument_type": str(instrument),

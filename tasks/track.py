@@ -15,7 +15,7 @@ import numpy as np
 from tasks import audio
 from tasks.audio import AudioInfo, DecodeLimits, decode_blocks, probe_audio
 from tasks.errors import DiskFull, OutOfMemory, StageFailed, TrackError, UnusableModel
-from tasks.fold import SectionPattern, fold_sections
+from tasks.fold import Played, SectionPattern, fold_sections
 from tasks.listen import Stem, listen
 from tasks.models import drums, pulse, spleeter
 from tasks.models.drums import load_transcriber
@@ -41,7 +41,6 @@ from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint
 from tasks.music.drums import Hits, drop_stray_hits
 from tasks.music.key import Key, detect_key
-from tasks.music.notes import Notes
 from tasks.music.onsets import Onsets
 from tasks.music.quality import Levels
 from tasks.music.sections import Sections, detect_sections
@@ -130,11 +129,8 @@ class Analysis:
     beat_chroma: AcousticFingerprint
     stems: list[Stem]
     onsets: dict[str, Onsets]
-    struck: Onsets
     rhythm: Rhythm
-    hits: Hits
-    faint_hits: Hits
-    bass: Notes
+    played: Played
     key: Key
     sections: Sections
     patterns: list[SectionPattern]
@@ -148,11 +144,7 @@ class Analysis:
         """The best pattern of an instrument for each other way to count, the likeliest first: `Rhythm.others`."""
         watch = StageWatch()
         found = [
-            _best(
-                fold_sections(self.hits, self.faint_hits, self.struck, self.bass, rhythm, self.sections, watch),
-                instrument,
-            )
-            for rhythm in self.rhythm.others
+            _best(fold_sections(self.played, rhythm, self.sections, watch), instrument) for rhythm in self.rhythm.others
         ]
         return [pattern for pattern in found if pattern]
 
@@ -238,7 +230,7 @@ def analyse_file(
         Path(params.lake) if kept else None,
     )
     with watch.on("beats"):
-        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma, onsets=heard.struck)
+        rhythm = combine_pulses(heard.pulse, heard.drum_pulse, heard.flux, heard.chroma, onsets=heard.played.struck)
     with watch.on("key"):
         detected_key = detect_key(heard.chroma)
     with watch.on("beatchroma"):
@@ -246,8 +238,8 @@ def analyse_file(
     with watch.on("sections"):
         parts = detect_sections(heard.spectrum, heard.chroma, rhythm.time_s, rhythm.beat_in_bar, heard.duration_s)
     with watch.on("drums"):
-        hits = settle_hits(heard.hits, rhythm, heard.duration_s)
-    folded = list(fold_sections(hits, heard.faint_hits, heard.struck, heard.bass, rhythm, parts, watch))
+        played = replace(heard.played, hits=settle_hits(heard.played.hits, rhythm, heard.duration_s))
+    folded = list(fold_sections(played, rhythm, parts, watch))
     with watch.on("quality"):
         quality_score = quality.score_quality(heard.levels)
     return Analysis(
@@ -260,11 +252,8 @@ def analyse_file(
         beat_chroma=beat_chroma,
         stems=heard.stems,
         onsets=heard.onsets,
-        struck=heard.struck,
         rhythm=rhythm,
-        hits=hits,
-        faint_hits=heard.faint_hits,
-        bass=heard.bass,
+        played=played,
         key=detected_key,
         sections=parts,
         patterns=folded,

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from catalog.vectors import shift_beats
-from tasks.fold import DRUMS, SectionPattern, fold_sections
+from tasks.fold import DRUMS, Played, SectionPattern, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.drums import Hits
 from tasks.music.notes import NO_NOTES
@@ -81,11 +81,11 @@ class Heard:
 
     def _analyse(self, truth: frozenset[str]) -> Analysis:
         """What the product would say of this rendering, had it heard the truth."""
-        heard = replace(self.analysis, bass=NO_NOTES)
+        heard = replace(self.analysis, played=replace(self.analysis.played, bass=NO_NOTES))
         if "hits" in truth:
             times_s, first = np.unique(self.played.time_s, return_index=True)
             struck = Onsets(times_s, np.maximum.reduceat(self.played.velocity, first).astype(np.float32))
-            heard = replace(heard, hits=self.played, faint_hits=self.played, struck=struck)
+            heard = replace(heard, played=Played(self.played, self.played, struck, NO_NOTES))
         if "beats" in truth:
             times, places, meter = self.played_beats
             heard = replace(heard, rhythm=Rhythm(times, places, time_signature=meter))
@@ -93,10 +93,7 @@ class Heard:
             whole = Sections(np.zeros(1), np.array([heard.duration_s]), np.array(["other"]), np.zeros(1))
             heard = replace(heard, sections=whole)
         watch = StageWatch(LIMIT_S)
-        folded = fold_sections(
-            heard.hits, heard.faint_hits, heard.struck, heard.bass, heard.rhythm, heard.sections, watch
-        )
-        return replace(heard, patterns=list(folded))
+        return replace(heard, patterns=list(fold_sections(heard.played, heard.rhythm, heard.sections, watch)))
 
 
 def store(analysis: Analysis) -> np.ndarray:

@@ -8,7 +8,7 @@ from catalog.matching.alignment import CHROMAPRINT
 from catalog.tables import FINGERPRINTS, SECTIONS, TRACKS, make_id
 from flows.analyze import describe_pattern, recognise
 from flows.settings import Settings
-from tasks.fold import fold_sections
+from tasks.fold import Played, fold_sections
 from tasks.music.beats import Rhythm
 from tasks.music.chromaprint import AcousticFingerprint, ChromaprintStream
 from tasks.music.drums import Hits
@@ -160,7 +160,7 @@ def test_the_steps_of_a_pattern_are_told_by_their_row_in_every_meter(instrument,
     whole = Sections(np.zeros(1), np.array([16.0]), np.array(["other"]), np.zeros(1))
     patterns = {
         pattern.instrument_type: pattern
-        for pattern in fold_sections(kicks, kicks, NO_ONSETS, notes, rhythm, whole, StageWatch())
+        for pattern in fold_sections(Played(kicks, kicks, NO_ONSETS, notes), rhythm, whole, StageWatch())
     }
     told = describe_pattern(patterns[instrument])
     (row,) = told["steps"]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.fold import BASS, DRUMS, fold_sections
+from tasks.fold import BASS, DRUMS, Played, fold_sections
 from tasks.music.beats import Rhythm, no_pulse
 from tasks.music.drums import NO_HITS, Hits
 from tasks.music.notes import NO_NOTES, Notes
@@ -35,7 +35,7 @@ def bass_line() -> Notes:
 
 
 def fold(hits: Hits, bass: Notes, rhythm: Rhythm, faint_hits: Hits = NO_HITS, struck: Onsets = NO_ONSETS) -> list:
-    return list(fold_sections(hits, faint_hits, struck, bass, rhythm, PARTS, StageWatch(60)))
+    return list(fold_sections(Played(hits, faint_hits, struck, bass), rhythm, PARTS, StageWatch(60)))
 
 
 def test_drums_and_bass_are_folded_in_the_bars_of_the_groove():
