@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from catalog.lake import CATALOG_FILE, refuse_password
+from catalog.connection import CATALOG_FILE, refuse_password
 from catalog.views import load_questions
 
 CONTINUED = "   … "

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 import duckdb
 
-from catalog.lake import read_arrow
+from catalog.connection import read_arrow
 from catalog.matching.evidence import DuplicateParams, Match
 from catalog.songs import SPLIT, judge_match
 

@@ -1,4 +1,5 @@
-"""Where the lake lies and how it is read and written. What it holds is declared in catalog/tables.py.
+"""Where the lake lies and how it is written and kept. How it is attached and read is in catalog/connection.py, what it
+holds is declared in catalog/tables.py.
 
 A lake is a folder:
 
@@ -10,32 +11,27 @@ A lake is a folder:
     .progress/       how far the runs are that are at work
     models/          checkpoints that a user adds
 
-Readers attach the catalogue read-only and see whole snapshots. Writers take a lock for the length of one transaction,
-so that what they check is still true when they commit.
+Writers take a lock for the length of one transaction, so that what they check is still true when they commit.
 
 Reference: DuckLake 1.0 specification, https://ducklake.select/docs/stable/
 """
 
 import fcntl
 import hashlib
-import importlib
 import json
-import re
-import shutil
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 
-from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnknownId, UnreadableLake, UnwritableLake
+from catalog.connection import DEFAULT_LAKE, attach, first_line, locked, newest_snapshot, read_arrow
+from catalog.errors import LakeInUse, UnwritableLake
 from catalog.file_record import check_file, compare_record, hash_file, list_files, read_record
 from catalog.matching.fingerprint_index import open_stores
 from catalog.orphans import remove_orphans
@@ -43,61 +39,7 @@ from catalog.soundness import check_tables
 from catalog.tables import BY_NAME, DATA_FILES, TABLES
 from catalog.views import load_views
 
-DEFAULT_LAKE = Path("data/lake")
-CATALOG_FILE = "catalog.sqlite"
-BUSY_TIMEOUT_MS = 60_000
-PASSWORD = re.compile(r"password\s*=|://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 SNAPSHOT_RETENTION = timedelta(days=7)
-
-
-def connect(
-    lake: str | Path = DEFAULT_LAKE, catalog: str | None = None, snapshot: int | None = None
-) -> duckdb.DuckDBPyConnection:
-    """Open the lake read-only in DuckDB, with its tables, views and macros in the search path.
-
-    Where the lake's disk has no room at all, the connection shows the lake as it is at this moment, and stays there.
-
-    Args:
-        lake: The lake's folder.
-        catalog: The catalogue when it is not the folder's own, such as `postgres:dbname=midime host=db`.
-        snapshot: A snapshot to travel to; the newest by default.
-
-    Raises:
-        LakeNotFound: There is no lake in the folder.
-        UnknownId: There is no such snapshot, or it has been forgotten.
-        UnreadableLake: The catalogue cannot be read, or does not answer.
-        OpenSecret: The catalogue's address holds a password.
-    """
-    folder = Path(lake)
-    no_lake = f"There is no lake in {folder}. Make one with: midime ingest SRC --lake {folder}"
-    if catalog is None and not (folder / CATALOG_FILE).is_file():
-        raise LakeNotFound(no_lake)
-    options = ["READ_ONLY"] + ([f"SNAPSHOT_VERSION {int(snapshot)}"] if snapshot is not None else [])
-    try:
-        return _attach(folder, catalog, options)
-    except duckdb.Error as error:
-        if snapshot is not None and "No snapshot found" in str(error):
-            raise UnknownId(
-                f"The lake {folder} has no snapshot {snapshot}. Which it has: FROM ducklake_snapshots('lake')"
-            ) from error
-        if "does not exist - and creating" in str(error):  # an ingest is just making it
-            raise LakeNotFound(no_lake) from error
-        if catalog is None and "disk I/O error" in str(error):
-            return _attach_copy(folder, options)
-        raise UnreadableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
-
-
-def refuse_password(catalog: str | None) -> None:
-    """Keep passwords out of addresses, which stand in messages, in logs and in lines for other clients.
-
-    Raises:
-        OpenSecret: The address holds one.
-    """
-    if catalog and PASSWORD.search(catalog):
-        raise OpenSecret(
-            "The address of the catalogue holds a password, which logs would show: "
-            "take it out, and set PGPASSWORD or write it to ~/.pgpass."
-        )
 
 
 class Lake:
@@ -123,12 +65,12 @@ class Lake:
                 pass
         except OSError as error:
             raise UnwritableLake(f"The lake {folder} cannot be written: {error.strerror}.") from error
-        with _locked(folder):
+        with locked(folder):
             try:
-                connection = _attach(folder, catalog, [])
+                connection = attach(folder, catalog, [])
                 _declare(connection)
             except duckdb.Error as error:
-                raise UnwritableLake(f"The lake {folder} cannot be opened: {_first_line(error)}") from error
+                raise UnwritableLake(f"The lake {folder} cannot be opened: {first_line(error)}") from error
         return cls(folder, connection, catalog)
 
     def close(self) -> None:
@@ -141,7 +83,7 @@ class Lake:
         try:
             yield
         finally:
-            self.connection = _attach(self.folder, self.catalog, [])
+            self.connection = attach(self.folder, self.catalog, [])
 
     def __enter__(self) -> "Lake":
         return self
@@ -170,7 +112,7 @@ class Lake:
             UnwritableLake: The disk is full, or the lake cannot be written for another reason; nothing has changed.
         """
         commit_id = uuid4().hex
-        with _locked(self.folder), self._disk_errors():
+        with locked(self.folder), self._disk_errors():
             self.connection.execute("BEGIN")
             try:
                 yield Transaction(self.connection)
@@ -206,7 +148,7 @@ class Lake:
 
     def _has_commit(self, commit_id: str) -> bool:
         """Whether the snapshots hold this commit, seen by a connection that had no part in it."""
-        with _attach(self.folder, self.catalog, ["READ_ONLY"]) as fresh:
+        with attach(self.folder, self.catalog, ["READ_ONLY"]) as fresh:
             found = fresh.execute(
                 "SELECT count(*) FROM lake.snapshots() WHERE commit_extra_info LIKE ?", [f'%"{commit_id}"%']
             )
@@ -244,7 +186,7 @@ class Lake:
         Raises:
             LakeInUse: An ingest or a nightly run is at work: its files have no rows yet.
         """
-        with self.alone("repair"), _locked(self.folder):
+        with self.alone("repair"), locked(self.folder):
             removed = remove_orphans(self.folder, self.connection)
             self._record_files()
             return removed
@@ -255,7 +197,7 @@ class Lake:
         Returns:
             How many files there were before and after, and how many snapshots were forgotten.
         """
-        with _locked(self.folder), self._on_one_thread():
+        with locked(self.folder), self._on_one_thread():
             before = len(list_files(self.connection, self.folder))
             self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
             self.connection.execute("CALL ducklake_merge_adjacent_files('lake')")
@@ -274,11 +216,11 @@ class Lake:
         """Check each committed file against its record and each table against its declaration; a sentence a problem."""
         problems, records = [], []
         try:
-            with _locked(self.folder):
+            with locked(self.folder):
                 self._record_files()  # a writer may have been killed between its commit and the record of its files
             records = read_record(self.connection)
         except (duckdb.Error, OSError) as error:
-            problems.append(f"{DATA_FILES.name} cannot be read: {_first_line(error)}")
+            problems.append(f"{DATA_FILES.name} cannot be read: {first_line(error)}")
         problems += [problem for record in records for problem in check_file(self.folder, *record)]
         recorded = {uri for uri, *_ in records}
         problems += [
@@ -296,14 +238,14 @@ class Lake:
         Args:
             grace_s: How long readers that began before may still use the files.
         """
-        with _locked(self.folder), self._on_one_thread():
+        with locked(self.folder), self._on_one_thread():
             self.connection.execute("CALL ducklake_flush_inlined_data('lake')")
             for table in TABLES:
                 self.connection.execute(
                     f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
                 )
         time.sleep(grace_s)
-        with _locked(self.folder), self._on_one_thread():
+        with locked(self.folder), self._on_one_thread():
             self._expire_snapshots(timedelta(0))
             self.connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
             remove_orphans(self.folder, self.connection)
@@ -423,100 +365,6 @@ class Transaction:
         return [row[0] for row in self.connection.execute(sql, parameters).fetchall()]
 
 
-def read_arrow(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence | Mapping | None = None
-) -> pa.Table:
-    """The answer to a query as an Arrow table, with identifiers as text.
-
-    Raises:
-        BadQuery: DuckDB cannot run it; the message is DuckDB's own.
-        KeyboardInterrupt: Ctrl-C while it ran.
-    """
-    try:
-        answer = connection.execute(sql, parameters) if parameters is not None else connection.execute(sql)
-        if answer is None:
-            raise BadQuery("There is no statement to run.")
-        table = answer.to_arrow_table()
-    except duckdb.Error as error:
-        raise BadQuery(str(error).strip()) from error
-    except RuntimeError as error:  # what DuckDB makes of Ctrl-C
-        raise KeyboardInterrupt from error
-    for index, column in enumerate(table.schema):
-        if isinstance(column.type, pa.UuidType):
-            text = pa.array([str(value) if value else None for value in table[index].to_pylist()], pa.string())
-            table = table.set_column(index, column.name, text)
-    return table
-
-
-@contextmanager
-def one_snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[int]:
-    """Read the same snapshot in all queries of the block, whatever is committed meanwhile; gives its number."""
-    connection.execute("BEGIN")
-    try:
-        yield newest_snapshot(connection)
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def newest_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
-    """The snapshot that the connection reads."""
-    return connection.execute("SELECT id FROM ducklake_current_snapshot('lake')").fetchone()[0]
-
-
-def load_extensions(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
-    """Load DuckDB extensions from their installed wheels, so that nothing is downloaded.
-
-    Raises:
-        UnwritableLake: The wheel of an extension is not installed in DuckDB's version.
-    """
-    for name in names:
-        package = importlib.import_module(f"duckdb_extension_{name}")
-        path = Path(package.__file__).parent / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
-        if not path.is_file():
-            raise UnwritableLake(
-                f"The package duckdb-extension-{name.replace('_', '-')} does not fit DuckDB {duckdb.__version__}: "
-                "install both in one version."
-            )
-        connection.execute(f"LOAD '{path}'")
-
-
-def _attach(folder: Path, catalog: str | None, options: list[str]) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
-    connection.execute("SET TimeZone = 'UTC'")
-    refuse_password(catalog)
-    kind = catalog.split(":", 1)[0] if catalog else "sqlite"
-    load_extensions(connection, f"{kind}_scanner", "ducklake")
-    if kind == "sqlite":
-        catalog = catalog or f"sqlite:{folder.resolve() / CATALOG_FILE}"
-        options = [*options, f"META_BUSY_TIMEOUT {BUSY_TIMEOUT_MS}", "META_JOURNAL_MODE 'WAL'"]
-    data_path = f"DATA_PATH '{_escape(str(folder.resolve() / 'tables'))}/', OVERRIDE_DATA_PATH true"
-    connection.execute(f"ATTACH 'ducklake:{_escape(catalog)}' AS lake ({', '.join([data_path, *options])})")
-    connection.execute("USE lake")
-    return connection
-
-
-def _attach_copy(folder: Path, options: list[str]) -> duckdb.DuckDBPyConnection:
-    """Read-only from a copy of the catalogue in the temporary folder: SQLite needs room beside the file that it reads.
-
-    The copy goes with the connection.
-    """
-    copy = TemporaryDirectory(prefix="midime-")
-    try:
-        with _locked(folder):
-            for path in folder.glob(f"{CATALOG_FILE}*"):
-                if not path.name.endswith("-shm"):  # which SQLite makes anew
-                    shutil.copyfile(path, Path(copy.name) / path.name)
-        connection = _attach(folder, f"sqlite:{Path(copy.name) / CATALOG_FILE}", options)
-    except (duckdb.Error, OSError) as error:
-        copy.cleanup()
-        raise UnreadableLake(
-            f"The lake {folder} cannot be opened: its disk is full, and there is no room for its catalogue in "
-            f"{gettempdir()} either. Make room, or set TMPDIR to a folder with room."
-        ) from error
-    weakref.finalize(connection, copy.cleanup)
-    return connection
-
-
 def _declare(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the lake's tables, columns, comments, views and macros in line with their declarations."""
     columns = {}
@@ -552,24 +400,8 @@ def _declare(connection: duckdb.DuckDBPyConnection) -> None:
         raise
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lake's writer lock; the system frees it when the process dies."""
-    with (folder / ".writer.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
     try:
         connection.execute("ROLLBACK")
     except duckdb.Error:  # DuckDB has rolled back by itself
         return
-
-
-def _escape(text: str) -> str:
-    return text.replace("'", "''")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

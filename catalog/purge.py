@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote, urlsplit
 
+from catalog.connection import CATALOG_FILE
 from catalog.dashboard.page import FILE_NAME, publish_page
 from catalog.errors import TracesLeft, UnknownId
-from catalog.lake import CATALOG_FILE, Lake, Transaction
+from catalog.lake import Lake, Transaction
 from catalog.matching.fingerprint_index import erase_tracks
 from catalog.tables import REJECTS, RUNS, TABLES, Table
 

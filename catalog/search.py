@@ -17,11 +17,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from catalog.connection import connect
 from catalog.errors import BadQuery, MissingIndex, UnknownId
 from catalog.filters import Filters
 from catalog.groove_index import GrooveIndex
 from catalog.index import find_index, is_fresh, open_index
-from catalog.lake import connect
 from catalog.vectors import DIMENSIONS, PARTS, SHIFTS, shift_beats
 
 EXACT_BELOW = 10_000

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from catalog.connection import read_arrow
 from catalog.errors import BadQuery, UnknownId
-from catalog.lake import Lake, read_arrow
+from catalog.lake import Lake
 from catalog.matching.beat_chroma import METHOD as CHROMA_METHOD
 from catalog.matching.constellation import METHOD as PEAKS_METHOD
 from catalog.matching.evidence import DuplicateParams, Match, least_peak_score, share_of_shorter

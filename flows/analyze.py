@@ -5,10 +5,10 @@ from pathlib import Path
 
 import duckdb
 
+from catalog.connection import connect
 from catalog.duplicates import KnownSong, find_changed_of, find_duplicates_of
 from catalog.errors import LakeNotFound
 from catalog.file_record import hash_file
-from catalog.lake import connect
 from catalog.matching.constellation import Constellation
 from catalog.tables import make_id
 from flows.settings import Settings

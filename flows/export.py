@@ -5,8 +5,8 @@ from pathlib import Path
 
 import duckdb
 
+from catalog.connection import connect
 from catalog.errors import BadQuery, CatalogError
-from catalog.lake import connect
 from flows.search import write_midi, write_preview
 from flows.settings import Settings
 

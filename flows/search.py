@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from catalog.connection import connect
 from catalog.errors import CatalogError, UnknownId
-from catalog.lake import connect
 from catalog.search import search_patterns
 from flows.settings import Settings
 from tasks.errors import TrackError

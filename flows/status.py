@@ -5,8 +5,8 @@ from pathlib import Path
 
 import duckdb
 
+from catalog.connection import connect, one_snapshot, read_arrow
 from catalog.errors import CatalogError
-from catalog.lake import connect, one_snapshot, read_arrow
 from catalog.lost_runs import describe_loss, find_lost_runs
 from catalog.progress import read_beside_progress
 from flows.settings import Settings

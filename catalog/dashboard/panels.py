@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import duckdb
 
-from catalog.lake import one_snapshot, read_arrow
+from catalog.connection import one_snapshot, read_arrow
 
 DAYS = 90
 MOST_FILES = 500  # more failed files than anybody reads on a page; `failed_files` has them all

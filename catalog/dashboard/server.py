@@ -8,10 +8,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from catalog.connection import connect, newest_snapshot
 from catalog.dashboard.live import add_progress
 from catalog.dashboard.page import build_page, encode_panels, name_lake
 from catalog.dashboard.panels import read_panels
-from catalog.lake import connect, newest_snapshot
 from catalog.progress import read_beside_progress
 
 HOST = "127.0.0.1"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from catalog.lake import read_arrow
+from catalog.connection import read_arrow
 
 FOLDER = Path(__file__).parent
 MOST_ROWS = 8

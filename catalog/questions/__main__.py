@@ -2,7 +2,7 @@
 
 import sys
 
-from catalog.lake import connect
+from catalog.connection import connect
 from catalog.questions import write_answers
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def write_path(path: Path) -> str:
 
 
 def open_reader(settings, snapshot: int | None = None):
-    from catalog.lake import connect
+    from catalog.connection import connect
 
     return connect(settings.lake, settings.catalog, snapshot)
 

@@ -32,7 +32,7 @@ def sql(
     ] = None,
 ) -> None:
     """Ask the lake a question. It is opened read-only."""
-    from catalog.lake import read_arrow
+    from catalog.connection import read_arrow
 
     with open_reader(read_settings(lake), snapshot) as connection:
         answer = read_arrow(connection, query)

@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from catalog.connection import connect
 from catalog.errors import MissingIndex, StaleIndex
 from catalog.index import (
     IndexParams,
@@ -14,7 +15,6 @@ from catalog.index import (
     open_index,
     refresh_indexes,
 )
-from catalog.lake import connect
 from catalog.neighbours import NeighbourParams
 from catalog.tables import PATTERNS, REJECTS, TRACKS, make_id
 from catalog.vectors import DIMENSIONS

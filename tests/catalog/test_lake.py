@@ -9,9 +9,10 @@ import pytest
 
 import catalog
 from catalog.clients import attach_statement
+from catalog.connection import newest_snapshot
 from catalog.errors import BadQuery, LakeInUse, LakeNotFound, OpenSecret, UnreadableLake, UnwritableLake
 from catalog.file_record import hash_file, list_files
-from catalog.lake import Lake, newest_snapshot
+from catalog.lake import Lake
 from catalog.tables import BEATS, FILES, ONSETS, PATTERNS, RUNS, SECTIONS, TABLES, TRACKS, make_id
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 import catalog.purge
+from catalog.connection import connect
 from catalog.dashboard.page import publish_page
 from catalog.errors import LakeInUse, TracesLeft, UnknownId
-from catalog.lake import Lake, connect
+from catalog.lake import Lake
 from catalog.purge import NOTE, purge_tracks
 from catalog.tables import BEATS, FILES, PATTERNS, REJECTS, RUNS, SECTIONS, SONG_GROUPS, STEMS, TRACKS, make_id
 

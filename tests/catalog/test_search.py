@@ -5,9 +5,10 @@ import pytest
 
 import catalog
 from catalog import search
+from catalog.connection import connect
 from catalog.errors import BadQuery, UnknownId
 from catalog.index import IndexParams, refresh_indexes
-from catalog.lake import Lake, connect
+from catalog.lake import Lake
 from catalog.neighbours import NeighbourParams
 from catalog.search import search_frame, search_patterns
 from catalog.tables import PATTERNS, SECTIONS, SONG_GROUPS, TRACKS, make_id

@@ -15,7 +15,7 @@ import pytest
 import typer
 from pydantic import ValidationError
 
-from catalog.lake import load_extensions
+from catalog.connection import load_extensions
 from catalog.search import search_patterns
 from catalog.tables import TABLES, TRACKS, make_id
 from flows.cli import app, main

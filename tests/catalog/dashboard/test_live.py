@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog.connection import connect, newest_snapshot
 from catalog.dashboard.live import add_progress, read_live
 from catalog.dashboard.panels import read_panels
-from catalog.lake import connect, newest_snapshot
 from catalog.lost_runs import close_lost_runs
 from catalog.progress import Progress, tell_progress
 from tests.nights import Night, write_nights
