@@ -6,7 +6,7 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
-.PHONY: help install demo test docs-check postgresql browser lint reference scores bench bench-search bench-duplicates soak questions dictionary clean
+.PHONY: help install demo test docs-check postgresql browser lint reference scores programs bench bench-search bench-duplicates soak questions dictionary clean
 
 help:
 	@echo "make install   make the environment $(VENV) from requirements.lock"
@@ -80,8 +80,18 @@ $(SPLEETER)/.installed: tests/benchmarks/spleeter_reference/requirements.txt
 	$(SPLEETER)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-scores: install
+scores: install programs
 	$(BIN)/python -m tests.accuracy $(EVAL)
+
+# The evaluation sets make their files with these; what cannot be made without them is said not to be measured.
+PROGRAMS := ffmpeg sox fluidsynth
+APT_PROGRAMS := apt-get install -y -qq --no-install-recommends $(PROGRAMS) timgm6mb-soundfont
+
+programs:
+	@for name in $(PROGRAMS); do command -v $$name >/dev/null || missing=1; done; \
+		if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			$(APT_PROGRAMS) >/dev/null 2>&1 || { apt-get update -qq && $(APT_PROGRAMS) >/dev/null; } || true; \
+		fi
 
 bench: install
 	$(BIN)/python -m tests.benchmarks

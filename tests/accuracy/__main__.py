@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,8 +18,8 @@ PARTS = (
     "grooves_recordings",
 )
 
-
 FROM_PERFORMANCES = ("vectors", "basslines")  # measured on the drummers beside the evaluation sets
+PROGRAMS = {"broken": ("ffmpeg", "sox"), "duplicates": ("ffmpeg", "sox")}  # that the sets' own scripts call
 
 
 def main(eval_path: Path, parts: tuple[str, ...]) -> None:
@@ -26,8 +27,16 @@ def main(eval_path: Path, parts: tuple[str, ...]) -> None:
         sys.exit(f"There are no evaluation sets in {eval_path}: name their folder with MIDIME_EVAL.")
     for part in parts:
         source = eval_path.parent / "train" if part in FROM_PERFORMANCES else eval_path
-        figures = importlib.import_module(f"tests.accuracy.{part}").run(source)
+        figures = measure(part, source)
         print(json.dumps({part: figures}, indent=1, default=str), flush=True)
+
+
+def measure(part: str, source: Path) -> dict:
+    """The figures of a part; without the programs that it needs, which those are."""
+    missing = [program for program in PROGRAMS.get(part, ()) if not shutil.which(program)]
+    if missing:
+        return {"not measured": f"Install {' and '.join(missing)} (apt-get)."}
+    return importlib.import_module(f"tests.accuracy.{part}").run(source)
 
 
 if __name__ == "__main__":
