@@ -6,6 +6,10 @@ SPLEETER := .venv-spleeter
 LAKE ?= data/lake
 EVAL ?= $(or $(MIDIME_EVAL),../shared/eval)
 
+# Packages of Debian, where root may install them.
+APT := apt-get install -y -qq --no-install-recommends
+get = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { $(APT) $(1) >/dev/null 2>&1 || { apt-get update -qq && $(APT) $(1) >/dev/null; }; }; }
+
 .PHONY: help install demo test docs-check postgresql browser lint reference scores programs bench bench-search bench-duplicates soak questions dictionary clean
 
 help:
@@ -30,8 +34,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import chromaprint' 2>/dev/null \
-		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-			&& apt-get update -qq && apt-get install -y -qq libchromaprint1 >/dev/null; } \
+		|| $(call get,libchromaprint1) \
 		|| { echo "MiDiMe needs the library chromaprint: apt-get install libchromaprint1, dnf install libchromaprint or brew install chromaprint"; exit 1; }
 	@touch $@
 
@@ -51,21 +54,14 @@ docs-check: install postgresql
 
 # The lines about a PostgreSQL catalogue need its server, and are skipped where there is none.
 postgresql:
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
-		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-			&& { apt-get install -y -qq postgresql >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; }; }; } \
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(call get,postgresql) \
 		|| echo "There is no PostgreSQL: its lines in the docs are not run."
 
 # The tests of the dashboard look at it in a real Chromium, and are skipped where there is none.
-CHROMIUM := chromium-headless-shell chromium chromium-browser google-chrome
-APT_CHROMIUM := apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-liberation
-
 browser:
-	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			$(APT_CHROMIUM) >/dev/null 2>&1 || { apt-get update -qq && $(APT_CHROMIUM) >/dev/null; } && exit 0; \
-		fi; \
-		echo "There is no Chromium: the tests of the dashboard in a browser are skipped."
+	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		$(call get,chromium-headless-shell fonts-liberation) \
+		|| echo "There is no Chromium: the tests of the dashboard in a browser are skipped."
 
 lint: install
 	$(BIN)/ruff check .
@@ -83,15 +79,11 @@ $(SPLEETER)/.installed: tests/benchmarks/spleeter_reference/requirements.txt
 scores: install programs
 	$(BIN)/python -m tests.accuracy $(EVAL)
 
-# The evaluation sets make their files with these; what cannot be made without them is said not to be measured.
-PROGRAMS := ffmpeg sox fluidsynth
-APT_PROGRAMS := apt-get install -y -qq --no-install-recommends $(PROGRAMS) timgm6mb-soundfont
-
+# The evaluation sets make their files with these.
 programs:
-	@for name in $(PROGRAMS); do command -v $$name >/dev/null || missing=1; done; \
-		if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			$(APT_PROGRAMS) >/dev/null 2>&1 || { apt-get update -qq && $(APT_PROGRAMS) >/dev/null; } || true; \
-		fi
+	@{ command -v ffmpeg && command -v sox && command -v fluidsynth; } >/dev/null \
+		|| $(call get,ffmpeg sox fluidsynth timgm6mb-soundfont) \
+		|| echo "There are not all of ffmpeg, sox and fluidsynth: what needs them is not measured."
 
 bench: install
 	$(BIN)/python -m tests.benchmarks

@@ -185,9 +185,9 @@ def search_patterns(
     if regime == "exact" and candidates >= exact_below:
         info["advice"] = "There is no index that holds all patterns, so all were compared. Run: midime nightly"
     if not hits:
-        anything, candidates = _ask(propose, replace(wanted, min_similarity=-1.0), 1)
-        info["nearest"] = anything[0][1].similarity_score if anything else None
-        info["reason"] = _explain(wanted, candidates, info["nearest"])
+        nearest, compared = _ask(propose, replace(wanted, min_similarity=-1.0), 1)
+        info["nearest"] = nearest[0][1].similarity_score if nearest else None
+        info["reason"] = _explain(wanted, compared, info["nearest"])
     return SearchResult(info, _group(hits[:limit]))
 
 

@@ -19,7 +19,6 @@ PARTS = (
 )
 
 FROM_PERFORMANCES = ("vectors", "basslines")  # measured on the drummers beside the evaluation sets
-PROGRAMS = {"broken": ("ffmpeg", "sox"), "duplicates": ("ffmpeg", "sox")}  # that the sets' own scripts call
 
 
 def main(eval_path: Path, parts: tuple[str, ...]) -> None:
@@ -32,11 +31,12 @@ def main(eval_path: Path, parts: tuple[str, ...]) -> None:
 
 
 def measure(part: str, source: Path) -> dict:
-    """The figures of a part; without the programs that it needs, which those are."""
-    missing = [program for program in PROGRAMS.get(part, ()) if not shutil.which(program)]
+    """The figures of a part; where it needs programs or files that are not here, which those are."""
+    module = importlib.import_module(f"tests.accuracy.{part}")
+    missing = [str(need) for need in getattr(module, "NEEDS", ()) if not (shutil.which(need) or Path(need).is_file())]
     if missing:
-        return {"not measured": f"Install {' and '.join(missing)} (apt-get)."}
-    return importlib.import_module(f"tests.accuracy.{part}").run(source)
+        return {"not measured": f"This machine lacks {' and '.join(missing)}."}
+    return module.run(source)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ clips.
 """
 
 import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from tasks.music.onsets import detect_onsets
 from tasks.music.signals import HOP_S, SAMPLE_RATE_HZ, Signal, compute_log_mel
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
+NEEDS = ("fluidsynth", SOUND_FONT)
 CLIPS = 24
 CLIP_S = 20.0
 BASSES, CHORDS, LEADS = (33, 34, 35, 36, 38, 39), (0, 4, 16, 24, 27, 48), (56, 65, 73, 80)
@@ -41,8 +41,6 @@ class Line:
 
 def run(train_path: Path, clips: int = CLIPS) -> dict:
     """Note F (onset within 50 ms, pitch within 50 cents) with precision and recall, and notes heard in drums alone."""
-    if not SOUND_FONT.is_file() or not shutil.which("fluidsynth"):
-        return {"not measured": "Install fluidsynth and timgm6mb-soundfont (apt-get)."}
     scores: dict[str, list] = {"bass alone": [], "in the band": []}
     octave_free, invented, drums_s = [], 0, 0.0
     performances = sorted((train_path / "groove").glob("**/*_beat_4-4.mid"))

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import catalog
 
+NEEDS = ("ffmpeg", "sox")
 DROPPED = "-dac_override,-dac_read_search"
 AS_ANYONE = ["setpriv", f"--bounding-set={DROPPED}", f"--inh-caps={DROPPED}"] if os.geteuid() == 0 else []
 

@@ -40,6 +40,7 @@ from tasks.music.peaks import PeakStream
 from tasks.music.signals import LogMel, MelStream
 from tests.accuracy.broken import run_script
 
+NEEDS = ("ffmpeg", "sox")
 GAMES = (Path("/usr/share/games/wesnoth/1.16/data/core/music"), Path("/usr/share/games/supertux2/music"))
 Heard = Mapping[Path, Sequence[AcousticFingerprint]]
 
